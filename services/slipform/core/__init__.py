@@ -1,0 +1,1 @@
+"""The vocabulary of the whole project: values, Protocols and errors; standard library only."""

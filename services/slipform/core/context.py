@@ -1,0 +1,48 @@
+"""Build contexts: a list of files first, then the bytes of those that are wanted.
+
+A local folder, a remote client and a file system of another stage look alike to the builder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file, directory or link of a context.
+
+    ``path`` is relative, with ``/``, without ``.`` or ``..`` parts. ``mode`` is ``st_mode``.
+    """
+
+    path: str
+    mode: int
+    size: int
+    mtime_ns: int
+    uid: int = 0
+    gid: int = 0
+    link_target: str = ""
+    device: int = 0
+    """``st_rdev`` of device nodes."""
+    inode: tuple[int, int] = (0, 0)
+    """(device, inode): equal for hard links of one file; (0, 0) when unknown."""
+    ctime_ns: int = 0
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class ContextSource(Protocol):
+    """Where COPY, ADD and bind mounts read from; read-only; safe from several threads."""
+
+    def entries(self) -> Iterator[FileEntry]:
+        """All entries that are not ignored, sorted by path, parents before children."""
+        ...
+
+    def stat(self, path: str) -> FileEntry:
+        """Raises ``NotFound``; ignored files do not exist."""
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """A regular file's bytes. Raises ``NotFound``."""
+        ...

@@ -1,0 +1,1 @@
+"""Linux system calls that the standard library lacks, one thin wrapper each."""

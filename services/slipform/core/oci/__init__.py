@@ -1,0 +1,1 @@
+"""OCI image-spec as values: digests, descriptors, manifests, indexes, configs, references."""
