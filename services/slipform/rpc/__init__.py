@@ -1,0 +1,1 @@
+"""gRPC for every service: status mapping, servers, channels, conversions, proxies."""

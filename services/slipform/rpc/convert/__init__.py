@@ -1,0 +1,1 @@
+"""Between protobuf messages and core values, one module per proto package."""
