@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from slipform.core.context import ContextSource
 from slipform.core.execution import Network, Stream
-from slipform.core.oci.digest import Digest
-from slipform.core.oci.platform import Platform
-from slipform.core.plan import Warning
-from slipform.core.source import SourceRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from slipform.core.context import ContextSource
+    from slipform.core.oci.digest import Digest
+    from slipform.core.oci.platform import Platform
+    from slipform.core.plan import Warning
+    from slipform.core.source import SourceRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +148,11 @@ class Builder(Protocol):
     """Builds images; several builds at once are fine."""
 
     def build(self, request: BuildRequest, context: ContextSource | None = None) -> BuildHandle:
-        """Start a build. Faults of the request and of the Dockerfile are raised here or by the
-        first step of iteration as ``InvalidArgument``; what happens later is ``BuildFailed``.
+        """Start a build.
+
+        Raises:
+            InvalidArgument: a fault of the request or of the Dockerfile; here, or by the first
+                step of iteration. What happens later is a ``BuildFailed`` event.
         """
         ...
 

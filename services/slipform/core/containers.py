@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from slipform.core.execution import Network, Resources, RunHandle, Security
-from slipform.core.mounts import Mount
+
+if TYPE_CHECKING:
+    from slipform.core.mounts import Mount
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,17 @@ Labels under ``GC_REF`` say what a blob refers to: a live blob keeps what its
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from types import TracebackType
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
 from slipform.core.leases import Leases
-from slipform.core.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from types import TracebackType
+
+    from slipform.core.oci.digest import Digest
 
 CHUNK_SIZE: Final = 1 << 20
 """Bytes: the largest chunk that is read, written or sent at once."""

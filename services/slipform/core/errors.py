@@ -6,7 +6,10 @@ Every class has exactly one gRPC status (``slipform.rpc.status``); anything that
 
 from __future__ import annotations
 
-from slipform.core.source import SourceRange
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slipform.core.source import SourceRange
 
 
 class DomainError(Exception):

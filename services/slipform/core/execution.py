@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from slipform.core.mounts import Mount
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slipform.core.mounts import Mount
 
 
 class Network(enum.Enum):

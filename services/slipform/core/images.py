@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from slipform.core.oci.config import History, ImageConfig
-from slipform.core.oci.descriptor import Descriptor
-from slipform.core.oci.digest import Digest
-from slipform.core.oci.platform import Platform
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from slipform.core.oci.config import History, ImageConfig
+    from slipform.core.oci.descriptor import Descriptor
+    from slipform.core.oci.digest import Digest
+    from slipform.core.oci.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)

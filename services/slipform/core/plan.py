@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from slipform.core.execution import Network, Security
-from slipform.core.oci.config import RunConfig
-from slipform.core.oci.platform import Platform
-from slipform.core.source import SourceRange
+
+if TYPE_CHECKING:
+    from slipform.core.oci.config import RunConfig
+    from slipform.core.oci.platform import Platform
+    from slipform.core.source import SourceRange
 
 
 @dataclass(frozen=True, slots=True)

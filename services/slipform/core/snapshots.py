@@ -7,15 +7,18 @@ immutable. A ``Snapshotter`` is one tenant's view, as a ``ContentStore`` is.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from slipform.core.leases import Leases
-from slipform.core.mounts import Mount
-from slipform.core.oci.descriptor import Descriptor
-from slipform.core.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from slipform.core.mounts import Mount
+    from slipform.core.oci.descriptor import Descriptor
+    from slipform.core.oci.digest import Digest
 
 
 class Kind(enum.Enum):
@@ -176,9 +179,7 @@ class Snapshotter(Leases, Protocol):
         """
         ...
 
-    def diff(
-        self, key: str, *, clamp_mtime: int | None = None, store: bool = False
-    ) -> LayerDiff:
+    def diff(self, key: str, *, clamp_mtime: int | None = None, store: bool = False) -> LayerDiff:
         """The canonical layer of what ``key`` changed on its parent.
 
         The same changes give the same bytes with every driver. Results for committed snapshots

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
@@ -12,10 +11,13 @@ from slipform.core.errors import DomainError
 from slipform.rpc.limits import ERROR_KEY
 from slipform.rpc.status import code_of, details_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 _log = logging.getLogger(__name__)
 
 
-class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
+class StatusInterceptor(grpc.ServerInterceptor):
     """Maps ``DomainError`` to its status; anything else is logged and hidden."""
 
     def intercept_service(
@@ -44,7 +46,7 @@ def _unary(behaviour: Callable[[Any, Any], Any], method: str) -> Callable[[Any, 
     def call(request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return behaviour(request, context)
-        except Exception as e:  # noqa: BLE001 - the boundary: nothing may pass unmapped
+        except Exception as e:
             _abort(context, e, method)
 
     return call
@@ -56,7 +58,7 @@ def _streaming(
     def call(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
             yield from behaviour(request, context)
-        except Exception as e:  # noqa: BLE001 - the boundary: nothing may pass unmapped
+        except Exception as e:
             _abort(context, e, method)
 
     return call

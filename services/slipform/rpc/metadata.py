@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
-
-import grpc
+from typing import TYPE_CHECKING, Final
 
 from slipform.core.content import DEFAULT_TENANT
 from slipform.core.errors import InvalidArgument
 from slipform.rpc.limits import TENANT_KEY
+
+if TYPE_CHECKING:
+    import grpc
 
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 

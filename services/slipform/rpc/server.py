@@ -5,19 +5,22 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from slipform.core.errors import FailedPrecondition, PermissionDenied
-from slipform.rpc.address import Address
 from slipform.rpc.interceptors import StatusInterceptor
 from slipform.rpc.limits import CHANNEL_OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from slipform.rpc.address import Address
 
 WORKERS: Final = 256
 """Threads are made on demand; open streams (progress, logs) must never starve a unary call."""
@@ -41,7 +44,7 @@ class _Activity:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class ActivityInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
+class ActivityInterceptor(grpc.ServerInterceptor):
     """Counts calls, so that a daemon started by the CLI can end when nobody needs it."""
 
     def __init__(self) -> None:
@@ -101,7 +104,7 @@ class Server:
         self._pool = futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="rpc")
         self._server = grpc.server(
             self._pool,
-            interceptors=(self.activity, StatusInterceptor()),
+            interceptors=[self.activity, StatusInterceptor()],
             options=(*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)),
             maximum_concurrent_rpcs=MAX_STREAMS,
         )
@@ -109,7 +112,7 @@ class Server:
         for service in services:
             service.add(self._server)
         self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflection:
             _add_reflection(self._server, [name for name in self._names if name])
         self._locks: list[int] = []
@@ -141,11 +144,11 @@ class Server:
         """Serve, and say so through the health service."""
         self._server.start()
         for name in self._names:
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)  # type: ignore[no-untyped-call]
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_s: float) -> None:
         """Take no new calls, give running ones ``grace_s`` seconds, then end them."""
-        self._health.enter_graceful_shutdown()  # type: ignore[no-untyped-call]
+        self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for descriptor in self._locks:

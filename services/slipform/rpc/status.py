@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
@@ -12,6 +11,9 @@ from slipform.api.types.v1 import types_pb2
 from slipform.core import errors, execution
 from slipform.core.source import SourceRange
 from slipform.rpc.limits import ERROR_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 T = TypeVar("T")
 
@@ -81,19 +83,19 @@ def error_of(code: grpc.StatusCode, message: str, details: bytes = b"") -> error
     if parsed.HasField("source"):
         at = parsed.source
         source = SourceRange(at.file, at.start_line, at.end_line, at.start_column)
-    return kind(
-        message, source=source, source_line=parsed.source_line, expected=parsed.expected
-    )
+    return kind(message, source=source, source_line=parsed.source_line, expected=parsed.expected)
 
 
 def error_from_rpc(error: grpc.RpcError) -> errors.DomainError:
     """Translate what grpc raises on the client's side."""
-    if not isinstance(error, grpc.Call):
+    # What stubs raise is an RpcError and a Call at once, which no static type can say.
+    call: Any = error
+    if not isinstance(call, grpc.Call):
         return errors.Unavailable(str(error))
-    trailers = error.trailing_metadata() or ()
+    trailers = call.trailing_metadata() or ()
     details = next((value for key, value in trailers if key == ERROR_KEY), b"")
     raw = details if isinstance(details, bytes) else b""
-    return error_of(error.code(), error.details() or "no message", raw)
+    return error_of(call.code(), call.details() or "no message", raw)
 
 
 @contextmanager

@@ -6,14 +6,16 @@ in ``extra`` so that rewriting a config never drops what another tool put there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from slipform.core.errors import InvalidArgument
 from slipform.core.oci import canonical
 from slipform.core.oci.digest import Digest
 from slipform.core.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -218,9 +220,7 @@ class ImageConfig:
 
     def with_layer(self, diff_id: Digest, entry: History) -> ImageConfig:
         """The same config with one more layer on top and its history entry."""
-        return replace(
-            self, diff_ids=(*self.diff_ids, diff_id), history=(*self.history, entry)
-        )
+        return replace(self, diff_ids=(*self.diff_ids, diff_id), history=(*self.history, entry))
 
 
 def _optional_words(value: Any) -> tuple[str, ...] | None:
