@@ -1,0 +1,1 @@
+"""Content drivers: where the bytes of blobs and ingests lie."""
