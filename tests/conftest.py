@@ -1,0 +1,15 @@
+"""What every test here can use; the words are in tests/README.md."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["testkit.requires", "testkit.leaks", "testkit.bases", "testkit.docker"]
+
+# No deadline: two busy cores are no finding. Derandomized: what is red stays red for others.
+# To search for new examples: --hypothesis-profile=search.
+settings.register_profile(
+    "slipform", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", deadline=None, max_examples=5000)
+settings.load_profile("slipform")
