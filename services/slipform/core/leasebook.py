@@ -99,7 +99,7 @@ class LeaseBook:
                 raise AlreadyExists(f'lease "{lease_id}" already exists')
             expires = None if ttl is None else now + _to_ns(ttl)
             self._insert(tenant, lease_id, now, expires, labels)
-        return Lease(lease_id, _to_datetime(now), _to_expiry(expires), dict(labels or {}))
+        return Lease(lease_id, from_ns(now), _to_expiry(expires), dict(labels or {}))
 
     def delete(self, tenant: str, lease_id: str) -> None:
         """As ``Leases.delete_lease``: idempotent."""
@@ -118,7 +118,7 @@ class LeaseBook:
         with self._lock:
             rows = self._db.execute(query, (tenant, self._clock_ns())).fetchall()
         return [
-            Lease(name, _to_datetime(created), _to_expiry(expires), json.loads(labels))
+            Lease(name, from_ns(created), _to_expiry(expires), json.loads(labels))
             for name, created, expires, labels in rows
         ]
 
@@ -194,6 +194,7 @@ class LeaseBook:
         expires: int | None,
         labels: Mapping[str, str] | None,
     ) -> int:
+        _check_name("tenant", tenant)
         cursor = self._db.execute(
             f"INSERT INTO {self._table} (tenant, name, created_ns, expires_ns, labels)"  # noqa: S608
             " VALUES (?, ?, ?, ?, ?)",
@@ -266,19 +267,27 @@ class TenantLeases:
 
 
 def _check_name(what: str, name: str) -> None:
-    if not name or len(name) > MAX_NAME or "\0" in name:
-        raise InvalidArgument(f'{what} "{name[:64]}": want 1 to {MAX_NAME} characters without NUL')
+    if not name or len(name) > MAX_NAME or not _is_text(name):
+        raise InvalidArgument(f"{what} {name[:64]!r}: want 1 to {MAX_NAME} characters of text")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:  # lone surrogates: SQLite could not store them
+        return False
 
 
 def _to_ns(delta: timedelta) -> int:
     return delta // timedelta(microseconds=1) * 1000
 
 
-def _to_datetime(ns: int) -> datetime:
+def from_ns(ns: int) -> datetime:
+    """An aware time (UTC) from nanoseconds since the epoch, to the microsecond."""
     return datetime.fromtimestamp(ns // 1_000_000_000, UTC).replace(
         microsecond=ns // 1000 % 1_000_000
     )
 
 
 def _to_expiry(ns: int | None) -> datetime | None:
-    return None if ns is None else _to_datetime(ns)
+    return None if ns is None else from_ns(ns)

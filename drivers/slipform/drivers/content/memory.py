@@ -11,6 +11,7 @@ from slipform.core.errors import NotFound, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from slipform.core.oci.digest import Digest
 
@@ -19,10 +20,11 @@ class MemoryBlobs:
     """Everything ends with the process.
 
     Args:
+        root: not used; drivers are made with the directory of their service.
         limit: bytes of blobs and unfinished writes together; 0 is no limit.
     """
 
-    def __init__(self, limit: int = 0) -> None:
+    def __init__(self, root: Path | None = None, *, limit: int = 0) -> None:
         self._limit = limit
         self._used = 0
         self._lock = threading.Lock()
