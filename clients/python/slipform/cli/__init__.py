@@ -1,0 +1,1 @@
+"""The docker-like command line: one module per command; parsing and printing only."""

@@ -1,0 +1,73 @@
+"""From environment and flags to a connected client."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from slipform.cli.errors import CommandError
+from slipform.client.client import Client, Endpoints
+from slipform.core.errors import DomainError
+from slipform.core.locations import Locations
+
+
+def root() -> Path:
+    """The data directory: ``SLIPFORM_ROOT``, else the system's, else the user's."""
+    if named := os.environ.get("SLIPFORM_ROOT"):
+        return Path(named).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/slipform")
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "slipform"
+
+
+def connect(host: str = "", *, start: bool = True, failure: int = 1) -> Client:
+    """A client of the daemon that flags and environment name.
+
+    Without any name it is the daemon of the data directory, started when none answers.
+
+    Args:
+        host: an address given on the command line; wins over the environment.
+        start: start a daemon when none answers.
+        failure: exit status when there is no daemon.
+
+    Raises:
+        CommandError: no daemon can be reached or started.
+    """
+    try:
+        return Client(_endpoints(host, start=start))
+    except DomainError as e:
+        raise CommandError(f"slipform: {e}", failure) from e
+
+
+def _endpoints(host: str, *, start: bool) -> Endpoints:
+    config = os.environ.get("SLIPFORM_CONFIG")
+    if named := host or os.environ.get("SLIPFORM_HOST", ""):
+        return Endpoints(named)
+    if config:
+        return _configured(Path(config))
+    from slipform.client.launch import IDLE_TIMEOUT_S, answers, ensure_daemon
+
+    locations = Locations(root())
+    if start:
+        idle = float(os.environ.get("SLIPFORM_IDLE_TIMEOUT") or IDLE_TIMEOUT_S)
+        ensure_daemon(locations, idle_timeout_s=idle)
+    elif not answers(locations.socket):
+        raise CommandError(f"slipform: no daemon is running for {locations.root}")
+    return Endpoints(f"unix:{locations.socket}")
+
+
+def _configured(file: Path) -> Endpoints:
+    import tomllib
+
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as e:
+        raise CommandError(f"slipform: SLIPFORM_CONFIG: {file}: {e}") from e
+    services = {
+        name: str(table["address"])
+        for name, table in values.items()
+        if isinstance(table, dict) and "address" in table
+    }
+    default = values.get("address") or services.get("builder", "")
+    return Endpoints(str(default), services)

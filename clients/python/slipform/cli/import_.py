@@ -1,0 +1,34 @@
+"""``slipform import``."""
+
+from __future__ import annotations
+
+import sys
+
+from slipform.cli.archives import archive_chunks
+from slipform.cli.connect import connect
+from slipform.cli.parsers import VerbParser
+from slipform.core.oci.platform import Platform
+
+
+def main(words: list[str], host: str) -> int:
+    """Make an image of a root file system and print its id."""
+    parser = VerbParser("import", "Make an image of the contents of a tarball.")
+    parser.add_argument("file", metavar="FILE|-")
+    parser.add_argument("reference", nargs="?", default="", metavar="REPOSITORY[:TAG]")
+    parser.add_argument(
+        "-c", "--change", action="append", default=[], metavar="INSTRUCTION", help="CMD, ENV, …"
+    )
+    parser.add_argument("-m", "--message", default="", help="comment of the history entry")
+    parser.add_argument("--platform", default="", metavar="OS/ARCH")
+    given = parser.parse_args(words)
+    platform = Platform.parse(given.platform) if given.platform else None
+    with archive_chunks(given.file) as chunks, connect(host) as client:
+        image = client.images.import_rootfs(
+            chunks,
+            given.reference,
+            changes=given.change,
+            message=given.message,
+            platform=platform,
+        )
+    sys.stdout.write(f"{image.id}\n")
+    return 0
