@@ -79,4 +79,5 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def why(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Returns the words of a skip from pytest's (path, line, reason)."""
     skip = report.longrepr
-    return str(skip[2]) if isinstance(skip, tuple) else str(skip)
+    words = str(skip[2]) if isinstance(skip, tuple) else str(skip)
+    return words.removeprefix("Skipped: ")
