@@ -40,7 +40,8 @@ lint: dev ## ruff, import rules, spelling, protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/codespell
+	$(BIN)/codespell $$(git ls-files)
+	$(BIN)/python scripts/whitespace.py
 	@if command -v buf >/dev/null; then buf lint; else echo "buf: not installed; tests/architecture/test_protos.py checks the same rules"; fi
 
 .PHONY: type

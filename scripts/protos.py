@@ -31,7 +31,9 @@ def generate(into: Path, protos: list[str]) -> None:
     command += [f"--{kind}_out={into}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     env = {**os.environ, "PATH": path}
-    run = subprocess.run([*command, *protos], env=env, cwd=PROTOS, stderr=subprocess.PIPE, text=True)
+    run = subprocess.run(
+        [*command, *protos], env=env, cwd=PROTOS, stderr=subprocess.PIPE, text=True
+    )
     # mypy-protobuf reports each file that it writes; only warnings and errors are worth a line.
     complaints = [n for n in run.stderr.splitlines() if not n.startswith("Writing mypy to ")]
     if complaints:
