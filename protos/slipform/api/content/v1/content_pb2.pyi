@@ -472,7 +472,7 @@ class WriteResponse(_message.Message):
     offset: _builtins.int
     """Bytes written so far: where the next `data` belongs."""
     digest: _builtins.str
-    """Digest of the bytes so far; empty in the answer to `open`, whose client may not want to wait."""
+    """Digest of the bytes so far, by the algorithm of the expected digest or SHA-256."""
     @_builtins.property
     def info(self) -> Global___BlobInfo:
         """The blob; only in the answer to `commit`."""
