@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from slipform.cli.errors import CommandError
 from slipform.client.client import Client, Endpoints
@@ -12,9 +13,11 @@ from slipform.core.locations import Locations
 
 
 def root() -> Path:
-    """The data directory: ``SLIPFORM_ROOT``, else the system's, else the user's."""
+    """The data directory: ``SLIPFORM_ROOT``, the configuration's, the system's, or the user's."""
     if named := os.environ.get("SLIPFORM_ROOT"):
         return Path(named).absolute()
+    if configured := _configuration().get("root"):
+        return Path(str(configured)).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/slipform")
     data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
@@ -41,11 +44,10 @@ def connect(host: str = "", *, start: bool = True, failure: int = 1) -> Client:
 
 
 def _endpoints(host: str, *, start: bool) -> Endpoints:
-    config = os.environ.get("SLIPFORM_CONFIG")
     if named := host or os.environ.get("SLIPFORM_HOST", ""):
         return Endpoints(named)
-    if config:
-        return _configured(Path(config))
+    if (apart := _configured()) is not None:
+        return apart
     from slipform.client.launch import IDLE_TIMEOUT_S, answers, ensure_daemon
 
     locations = Locations(root())
@@ -57,17 +59,25 @@ def _endpoints(host: str, *, start: bool) -> Endpoints:
     return Endpoints(f"unix:{locations.socket}")
 
 
-def _configured(file: Path) -> Endpoints:
-    import tomllib
-
-    try:
-        values = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as e:
-        raise CommandError(f"slipform: SLIPFORM_CONFIG: {file}: {e}") from e
+def _configured() -> Endpoints | None:
+    """Where the configuration file says that services are; None when it names no address."""
+    values = _configuration()
     services = {
         name: str(table["address"])
         for name, table in values.items()
         if isinstance(table, dict) and "address" in table
     }
-    default = values.get("address") or services.get("builder", "")
-    return Endpoints(str(default), services)
+    default = str(values.get("address") or services.get("builder", ""))
+    return Endpoints(default, services) if default else None
+
+
+def _configuration() -> dict[str, Any]:
+    named = os.environ.get("SLIPFORM_CONFIG")
+    if not named:
+        return {}
+    import tomllib
+
+    try:
+        return tomllib.loads(Path(named).read_text("utf-8"))
+    except (OSError, ValueError) as e:
+        raise CommandError(f"slipform: SLIPFORM_CONFIG: {named}: {e}") from e

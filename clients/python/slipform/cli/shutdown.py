@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from slipform.cli.connect import connect
+from slipform.cli.connect import connect, root
 from slipform.cli.errors import CommandError
 from slipform.cli.parsers import VerbParser
 from slipform.client.launch import answers, wait_for_end
@@ -15,13 +15,10 @@ _WAIT_S = 30.0
 
 def main(words: list[str], host: str) -> int:
     """End the daemon and wait until it is gone; fine when there is none."""
-    from slipform.cli.connect import root
-
     parser = VerbParser("shutdown", "End the daemon at once; running builds are cancelled.")
     parser.add_argument("--grace", type=float, default=0.0, metavar="SECONDS")
     given = parser.parse_args(words)
-    named = host or os.environ.get("SLIPFORM_HOST") or os.environ.get("SLIPFORM_CONFIG")
-    if not named and not answers(Locations(root()).socket):
+    if not host and not os.environ.get("SLIPFORM_HOST") and not answers(Locations(root()).socket):
         return 0
     with connect(host, start=False) as client:
         pid = client.shutdown(grace_s=given.grace)
