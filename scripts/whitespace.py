@@ -1,4 +1,4 @@
-"""Finds trailing blanks, tabs in Python, missing final newlines and TOML or JSON that does not parse.
+"""Finds trailing blanks, tabs in Python, missing final newlines, TOML or JSON that is none.
 
 Without arguments it reads every file that git knows; `make lint` and the pre-commit hook use it.
 """
