@@ -1,0 +1,1 @@
+"""Public test kit, for us and for authors of drivers: contract suites, fakes, builders."""
