@@ -148,10 +148,12 @@ class ImageStore(Protocol):
         changes: Sequence[str] = (),
         message: str = "",
         platform: Platform | None = None,
+        created: datetime | None = None,
     ) -> Image:
         """Make a one-layer image of a root file system tar (plain or compressed).
 
-        ``changes`` are Dockerfile instructions as ``docker import -c`` takes them.
+        ``changes`` are Dockerfile instructions as ``docker import -c`` takes them; ``created``
+        None is now.
         """
         ...
 

@@ -1,0 +1,1 @@
+"""The image service: names, configs, history, archives, imports and unpacking."""
