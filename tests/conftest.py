@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["testkit.requires", "testkit.leaks", "testkit.bases", "testkit.docker", "testkit.slipform", "testkit.builds"]
+pytest_plugins = [
+    "testkit.requires",
+    "testkit.leaks",
+    "testkit.bases",
+    "testkit.docker",
+    "testkit.slipform",
+    "testkit.builds",
+]
 
 # No deadline: two busy cores are no finding. Derandomized: what is red stays red for others.
 # To search for new examples: --hypothesis-profile=search.
