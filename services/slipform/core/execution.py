@@ -6,10 +6,20 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from slipform.core.errors import NotFound, PermissionDenied
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slipform.core.mounts import Mount
+
+
+class ExecutableNotFound(NotFound):
+    """The executable, or the interpreter it names, does not exist in the root: docker's 127."""
+
+
+class ExecutableNotRunnable(PermissionDenied):
+    """The executable is there but cannot be executed: docker's 126."""
 
 
 class Network(enum.Enum):
@@ -84,6 +94,8 @@ class RunRequest:
     timeout_s: float = 0.0
     """Seconds after the start at which everything is killed; 0 means never."""
     stdin: bytes = b""
+    open_stdin: bool = False
+    """Standard input is fed by ``RunHandle.write_stdin``; ``stdin`` must then be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +147,20 @@ class RunHandle(Protocol):
         """Send a signal to the process. Does nothing when it has ended."""
         ...
 
+    def write_stdin(self, data: bytes) -> None:
+        """Feed standard input; blocks while the process does not read.
+
+        Does nothing when nobody reads any more.
+
+        Raises:
+            FailedPrecondition: the request did not ask for ``open_stdin``.
+        """
+        ...
+
+    def close_stdin(self) -> None:
+        """The process sees the end of its input; idempotent."""
+        ...
+
 
 class Executor(Protocol):
     """Runs processes; safe to call from several threads."""
@@ -146,8 +172,8 @@ class Executor(Protocol):
 
         Raises:
             InvalidArgument: no such user or group in the rootfs, malformed request.
-            NotFound: the executable does not exist (docker's exit code 127).
-            PermissionDenied: the executable cannot be executed (docker's exit code 126).
+            ExecutableNotFound: the executable does not exist (docker's exit code 127).
+            ExecutableNotRunnable: the executable cannot be executed (docker's exit code 126).
             AlreadyExists: the id is running.
             Unsupported: the driver or kernel cannot do what was asked.
         """
@@ -160,6 +186,8 @@ class Bundle:
 
     ``spec`` is the ``config.json`` object. Its ``root.path`` is a mount point that the driver
     makes itself by performing ``rootfs`` there, in a private mount namespace where it can.
+    ``process.user.username`` holds docker's ``user[:group]``; the driver resolves it inside the
+    mounted root (``slipform.core.linux.accounts.settle``).
     """
 
     id: str
@@ -167,3 +195,4 @@ class Bundle:
     rootfs: tuple[Mount, ...]
     timeout_s: float = 0.0
     stdin: bytes = b""
+    open_stdin: bool = False
