@@ -1,0 +1,1 @@
+"""Snapshot drivers: how a stack of layers becomes one file system."""

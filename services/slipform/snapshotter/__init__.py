@@ -1,0 +1,1 @@
+"""The snapshotter: keys, names, parents and leases over one driver; apply and diff."""
