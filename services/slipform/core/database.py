@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_MS: Final = 10_000
+CHECKPOINT_PAGES: Final = 200
+RESERVE: Final = 1 << 20
+"""Bytes: more than the log needs between two checkpoints."""
 
 
 def open_database(path: Path | None, *, durable: bool = True) -> sqlite3.Connection:
@@ -21,6 +25,8 @@ def open_database(path: Path | None, *, durable: bool = True) -> sqlite3.Connect
 
     The connection is in autocommit mode (``isolation_level=None``): what belongs together goes
     into a ``transaction``. Use it from one thread at a time, under the lock given to it.
+
+    Its log has a reserve of disk space, so that what deletes still works when the disk is full.
 
     Args:
         path: the file; None is a database in memory.
@@ -31,8 +37,10 @@ def open_database(path: Path | None, *, durable: bool = True) -> sqlite3.Connect
         FailedPrecondition: the file is not a database, or is damaged.
         ResourceExhausted: the disk is full.
     """
-    if path is not None:
-        path.touch(mode=0o600, exist_ok=True)
+    if path is not None and not path.exists():
+        # Never opened by us when it exists: closing it would drop the locks that another
+        # connection of this process has on it.
+        path.touch(mode=0o600)
     connection = sqlite3.connect(
         ":memory:" if path is None else path, check_same_thread=False, isolation_level=None
     )
@@ -40,12 +48,29 @@ def open_database(path: Path | None, *, durable: bool = True) -> sqlite3.Connect
         with database_errors():
             connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
             connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("PRAGMA foreign_keys=ON")
+        if path is not None:
+            _reserve_log(path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _reserve_log(path: Path) -> None:
+    """Give the write-ahead log its space now: on a full disk, deleting must still be possible.
+
+    SQLite writes the log from its start after each checkpoint, never shortens it while it is
+    open, and takes what follows the last valid frame (zeros, here) as the end.
+    """
+    with contextlib.suppress(OSError):  # a disk that is full already, or one without fallocate
+        log = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(log, 0, RESERVE)
+        finally:
+            os.close(log)
 
 
 @contextlib.contextmanager

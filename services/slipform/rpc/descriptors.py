@@ -8,6 +8,7 @@ any number of requests, one after the other.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import json
@@ -24,17 +25,22 @@ from slipform.core.content import SupportsDescriptors
 from slipform.core.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from slipform.core.content import ContentStore
 
 MAX_PACKET: Final = 4096
+MAX_DESCRIPTORS: Final = 4
+"""What a client takes with one answer; more than one is refused, and all are closed."""
 MAX_CONNECTIONS: Final = 64
 IDLE_S: Final = 60.0
 """A silent peer is let go; clients connect again when they need to."""
 ANSWER_S: Final = 30.0
 """What a client waits for an answer before it reads by stream."""
+
+STOP_S: Final = 5.0
+"""What a thread gets to end; none should need it."""
 
 _CREDENTIALS: Final = struct.Struct("3i")
 
@@ -67,7 +73,8 @@ class DescriptorServer:
         self._uids = frozenset({os.geteuid(), 0}) if uids is None else uids
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
-        self._connections: set[socket.socket] = set()
+        self._stopped = threading.Event()
+        self._threads: dict[socket.socket, threading.Thread] = {}
 
     def start(self) -> None:
         """Listen, and answer from a thread of its own.
@@ -78,49 +85,50 @@ class DescriptorServer:
         listener = _listen(self._path)
         with self._lock:
             self._listener = listener
-        threading.Thread(
-            target=self._accept, args=(listener,), name="descriptors", daemon=True
-        ).start()
+            self._stopped.clear()
+            self._start_thread(listener, self._accept)
 
     def stop(self) -> None:
         """Close the socket and all connections; idempotent."""
         with self._lock:
             listener, self._listener = self._listener, None
-            connections = list(self._connections)
+            threads = dict(self._threads)
         if listener is None:
             return
+        self._stopped.set()
         self._path.unlink(missing_ok=True)
-        for each in (listener, *connections):
+        for each in threads:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits on it
+        for thread in threads.values():
+            thread.join(STOP_S)
 
     def _accept(self, listener: socket.socket) -> None:
         with listener:
-            while True:
+            while not self._stopped.is_set():
                 try:
                     connection, _ = listener.accept()
                 except OSError:
-                    if self._stopped():
-                        return
-                    continue  # the peer was gone already, or descriptors ran out for a moment
+                    self._stopped.wait(0.1)  # or the peer was gone already, or no fd is free now
+                    continue
                 if not self._admit(connection):
                     connection.close()
-
-    def _stopped(self) -> bool:
         with self._lock:
-            return self._listener is None
+            self._threads.pop(listener, None)
 
     def _admit(self, connection: socket.socket) -> bool:
         if peer_uid(connection) not in self._uids:
             return False
         with self._lock:
-            if self._listener is None or len(self._connections) >= MAX_CONNECTIONS:
+            if self._listener is None or len(self._threads) > MAX_CONNECTIONS:
                 return False
-            self._connections.add(connection)
-        threading.Thread(
-            target=self._converse, args=(connection,), name="descriptors", daemon=True
-        ).start()
+            self._start_thread(connection, self._converse)
         return True
+
+    def _start_thread(self, socket_: socket.socket, work: Callable[[socket.socket], None]) -> None:
+        thread = threading.Thread(target=work, args=(socket_,), name="descriptors", daemon=True)
+        self._threads[socket_] = thread
+        thread.start()
 
     def _converse(self, connection: socket.socket) -> None:
         connection.settimeout(IDLE_S)
@@ -130,7 +138,7 @@ class DescriptorServer:
                     self._answer(connection, request)
         finally:
             with self._lock:
-                self._connections.discard(connection)
+                self._threads.pop(connection, None)
 
     def _answer(self, connection: socket.socket, request: bytes) -> None:
         answer: dict[str, object] = {"instance": self._content.instance_id}
@@ -299,9 +307,13 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 def _receive_answer(connection: socket.socket) -> tuple[bytes, list[int]]:
-    data, fds, _flags, _address = socket.recv_fds(
-        connection, MAX_PACKET, 4, socket.MSG_CMSG_CLOEXEC
-    )
+    # Not socket.recv_fds: it ignores its flags, so that another thread's exec would inherit.
+    fds = array.array("i")
+    space = socket.CMSG_SPACE(MAX_DESCRIPTORS * fds.itemsize)
+    data, ancillary, _, _ = connection.recvmsg(MAX_PACKET, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return data, list(fds)
 
 
