@@ -11,8 +11,8 @@ LIBC: Final = ctypes.CDLL(None, use_errno=True)
 MACHINE: Final = platform.machine()
 
 _BY_MACHINE: Final = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91},
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "capset": 126, "bpf": 321},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "capset": 91, "bpf": 280},
 }
 # Numbers from 424 on are the same on every architecture.
 _EVERYWHERE: Final = {

@@ -44,7 +44,7 @@ def private_mount_namespace() -> None:
         raise errors.FailedPrecondition(
             "private_mount_namespace: must be called before threads are started"
         )
-    with _domain_errors("private mount namespace"):
+    with domain_errors("private mount namespace"):
         unshare(CLONE_NEWNS)
         mountapi.mount("", "/", "", mountapi.MS_REC | mountapi.MS_SLAVE)
     _private_in = os.getpid()
@@ -88,13 +88,13 @@ def unmount(target: Path) -> None:
     except OSError as e:
         if e.errno in (errno.EINVAL, errno.ENOENT):
             return
-        with _domain_errors(f"unmount {target}"):
+        with domain_errors(f"unmount {target}"):
             mountapi.umount(target, mountapi.UMOUNT_NOFOLLOW | mountapi.MNT_DETACH)
 
 
 def _perform_one(mount: Mount, root: Path) -> Path:
     """Make one mount; answers the real path it stands on."""
-    with _domain_errors(f"mount {mount.type} {mount.source} on {root}{mount.target}"):
+    with domain_errors(f"mount {mount.type} {mount.source} on {root}{mount.target}"):
         target = open_in_root(root, mount.target)
         try:
             attach(mount, target)
@@ -200,7 +200,8 @@ _BY_ERRNO: Final[dict[int, Callable[[str], errors.DomainError]]] = {
 
 
 @contextlib.contextmanager
-def _domain_errors(doing: str) -> Iterator[None]:
+def domain_errors(doing: str) -> Iterator[None]:
+    """Around mount calls: ``OSError`` leaves as the ``DomainError`` that ``perform`` promises."""
     try:
         yield
     except OSError as e:

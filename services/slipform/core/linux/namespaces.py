@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import struct
 from typing import Final
 
 from slipform.core.linux import libc
@@ -16,6 +18,10 @@ CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWNET: Final = 0x40000000
+
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 0x1
+_IFF_RUNNING: Final = 0x40
 
 BY_NAME: Final = {
     "mount": CLONE_NEWNS,
@@ -46,3 +52,10 @@ def pivot_root(new: str, old: str) -> None:
 def sethostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     socket.sethostname(name)
+
+
+def loopback_up() -> None:
+    """Bring up ``lo`` in this network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        request = struct.pack("16sH22x", b"lo", _IFF_UP | _IFF_RUNNING)
+        fcntl.ioctl(s, _SIOCSIFFLAGS, request)

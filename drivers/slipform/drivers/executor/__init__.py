@@ -1,0 +1,1 @@
+"""Executor drivers: ``native`` (namespaces entered here) and ``oci`` (runc or crun)."""

@@ -1,0 +1,1 @@
+"""Runs processes in root file systems: RUN steps and containers."""
