@@ -1,0 +1,1 @@
+"""Typed instructions to a plan: stages, scopes, configuration folding, history."""
