@@ -20,6 +20,7 @@ help: ## list the commands
 
 .PHONY: dev
 dev: $(STAMP) ## create .venv with everything a developer needs (quick the second time)
+	@:
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
