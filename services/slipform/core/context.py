@@ -6,10 +6,10 @@ A local folder, a remote client and a file system of another stage look alike to
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +47,19 @@ class ContextSource(Protocol):
 
     def open(self, path: str) -> BinaryIO:
         """A regular file's bytes. Raises ``NotFound``."""
+        ...
+
+
+@runtime_checkable
+class SupportsFetch(Protocol):
+    """A context whose files come from far away: asking for many at once is one exchange."""
+
+    def fetch(self, paths: Sequence[str]) -> None:
+        """Make the bytes of these regular files ready for ``open``; blocks; idempotent.
+
+        Raises:
+            NotFound: a path is not a regular file of the context.
+            Conflict: a file is not any more what it was when it was listed.
+            Unavailable: the client is gone.
+        """
         ...
