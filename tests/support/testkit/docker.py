@@ -106,6 +106,8 @@ def launch(docker: Docker) -> subprocess.Popen[bytes]:
     directory = docker.directory
     (directory / "config").mkdir(exist_ok=True)
     command = [
+        # Ends dockerd also when pytest is killed and no fixture is ever finished.
+        *(("setpriv", "--pdeathsig", "TERM", "--") if find_tool("setpriv") else ()),
         find_tool("dockerd") or "dockerd",
         f"--host={docker.host}",
         f"--data-root={directory}/{docker.driver}",
