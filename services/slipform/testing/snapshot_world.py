@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,24 +88,25 @@ class SnapshotWorld:
 
 
 def describe(root: Path) -> dict[str, tuple[object, ...]]:
-    """All that must be equal in equal trees: type, mode, owner, content, links, attributes."""
+    """All that must be equal in equal trees: type, mode, owner, content, links, attributes.
+
+    Files are linked when two names are there: the link count of an overlay's lower file also
+    counts names that were deleted above it.
+    """
     found: dict[str, tuple[object, ...]] = {}
-    links: dict[int, str] = {}
+    links: defaultdict[int, list[str]] = defaultdict(list)
     for directory, directories, files in os.walk(root):
-        for name in sorted(directories + files):
+        for name in directories + files:
             path = Path(directory, name)
+            inner = str(path.relative_to(root))
             status = path.lstat()
-            same = ""
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                same = links.setdefault(status.st_ino, str(path.relative_to(root)))
-            found[str(path.relative_to(root))] = (
-                oct(status.st_mode),
-                status.st_uid,
-                status.st_gid,
-                _content(path, status),
-                same,
-                tuple(_attributes(path)),
-            )
+            links[status.st_ino].append(inner)
+            owner = (status.st_uid, status.st_gid)
+            same = links[status.st_ino]
+            more = _content(path, status), _attributes(path)
+            found[inner] = (oct(status.st_mode), owner, same, *more)
+    for same in links.values():
+        same.sort()
     return found
 
 
