@@ -38,7 +38,7 @@ class ContainerRequest:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     stdin: bytes = b""
-    open_stdin: bool = False
+    attach_stdin: bool = False
     """Standard input is fed by ``RunHandle.write_stdin`` (``docker run -i``)."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,15 @@ class DriverInfo:
     """1 or 2: through which limits are set; 0 when they can't be."""
     device_rules: bool
     """Whether a cgroup decides which devices may be opened."""
+
+
+@runtime_checkable
+class SupportsInfo(Protocol):
+    """An executor that knows its driver."""
+
+    def info(self) -> DriverInfo:
+        """What runs processes, and what it can do; cheap, but may be a remote call."""
+        ...
 
 
 class ExecutorDriver(Protocol):

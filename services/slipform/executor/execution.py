@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import threading
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -115,10 +116,7 @@ class _Tracked:
         try:
             yield from events
         finally:
-            # Closing the driver's iterator kills the process and waits until it is gone.
-            close = getattr(events, "close", None)
-            if close is not None:
-                close()
+            close_events(events)
             self._finish()
 
     def _finish(self) -> None:
@@ -141,6 +139,12 @@ class _Tracked:
     def close_stdin(self) -> None:
         """See ``RunHandle``."""
         self._handle.close_stdin()
+
+
+def close_events(events: Iterator[RunEvent]) -> None:
+    """Stop iterating early: kills the process and waits until it is gone, where it still runs."""
+    if isinstance(events, Generator):
+        events.close()
 
 
 def _provide(request: RunRequest, directory: Path) -> ProvidedFiles:

@@ -164,7 +164,7 @@ class Run:
     def write_stdin(self, data: bytes) -> None:
         """Feed standard input."""
         if not self._interactive:
-            raise errors.FailedPrecondition("the run was not asked for with open_stdin")
+            raise errors.FailedPrecondition("the run was not asked for with open standard input")
         view = memoryview(data)
         # The lock keeps the descriptor ours while a write blocks; the end of the process ends that.
         with self._stdin_lock, contextlib.suppress(BrokenPipeError):
