@@ -13,6 +13,7 @@ from slipform.core.snapshots import Kind
 from slipform.snapshotter.catalog import Catalog
 from slipform.snapshotter.chains import Chains
 from slipform.snapshotter.inuse import InUse
+from slipform.snapshotter.reserve import Reserve
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,6 +45,7 @@ class State:
         self.chains = Chains(connection)
         self.leases = LeaseBook(connection, self.lock, clock_ns=clock_ns)
         self.in_use = InUse(self.lock)
+        self.reserve = Reserve(root / "reserve")
         self.on_commit: Callable[[], None] = lambda: None
         self._connection = connection
         self._closed = False

@@ -8,6 +8,7 @@ made, and shown afterwards; a directory goes to the trash just before its row is
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from slipform.core.errors import (
@@ -113,12 +114,15 @@ class TenantSnapshots(TenantLeases):
     def _abandon(self, number: int, key: str) -> None:
         """Undo a reservation; if even that fails, recovery does it at the next start."""
         try:
-            with self._state.transaction():
-                self._state.catalog.delete(number)
-                self._state.driver.remove(number)
-            self._state.driver.purge()
+            self._state.reserve.spend_on(lambda: self._abandon_now(number))
+            self._purge()
         except (OSError, DomainError) as e:
             _log.warning('half-made snapshot "%s" stays until the next start: %s', key, e)
+
+    def _abandon_now(self, number: int) -> None:
+        with self._state.transaction():
+            self._state.catalog.delete(number)
+            self._state.driver.remove(number)
 
     def _hold(self, lease: str, name: str) -> None:
         if lease:
@@ -163,10 +167,17 @@ class TenantSnapshots(TenantLeases):
 
     def remove(self, key: str) -> None:
         """Remove it; a lease protects committed ones only."""
+        self._state.reserve.spend_on(lambda: self._remove_now(key))
+        self._purge()
+
+    def _remove_now(self, key: str) -> None:
         with self._state.transaction():
-            row = self._state.require(self._name, key)
-            self._remove_row(row)
-        self._state.driver.purge()
+            self._remove_row(self._state.require(self._name, key))
+
+    def _purge(self) -> int:
+        freed = self._state.driver.purge()
+        self._state.reserve.restore()
+        return freed
 
     def _remove_row(self, row: Row) -> None:
         """Both or neither: the row is gone, the directory is in the trash."""
@@ -269,8 +280,8 @@ class TenantSnapshots(TenantLeases):
             held = self._state.leases.held(self._name)
             garbage = self._state.catalog.garbage(self._name, held)
         for row in garbage:
-            self._collect_one(row)
-        return self._state.driver.purge()
+            self._state.reserve.spend_on(partial(self._collect_one, row))
+        return self._purge()
 
     def _collect_one(self, row: Row) -> None:
         """Remove it if it still is what it was: somebody may have leased it or built on it."""
