@@ -116,7 +116,7 @@ class Assembly:
     def frontend(self) -> Frontend:
         """What plans Dockerfiles."""
         if self._here("frontend"):
-            from slipform.frontend.service_core import DockerfileFrontend
+            from slipform.frontend.frontend import DockerfileFrontend
 
             return DockerfileFrontend()
         from slipform.rpc.proxy.frontend import RemoteFrontend
@@ -151,6 +151,7 @@ class Assembly:
             self.executor,
             self.images,
             workers=workers,
+            shared_mounts=self._here("executor"),
         )
         self._resources.callback(core.close)
         return core

@@ -124,9 +124,7 @@ def _service(value: object, where: str) -> ServiceConfig:
     workers = value.get("workers", 0)
     if not isinstance(workers, int) or workers < 0:
         raise InvalidArgument(f"{where}: workers is {workers!r}, want a whole number from 0")
-    return ServiceConfig(
-        str(value.get("address", "")), str(value.get("driver", "auto")), workers
-    )
+    return ServiceConfig(str(value.get("address", "")), str(value.get("driver", "auto")), workers)
 
 
 def _check_keys(values: Mapping[str, Any], known: set[str], where: str) -> None:

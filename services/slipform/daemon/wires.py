@@ -1,31 +1,22 @@
-"""The gRPC side of an assembly: which servicers stand in front of which cores."""
+"""The gRPC side of an assembly: which servicers stand in front of which cores.
+
+Each service is imported by the function that makes it: a process that serves one loads one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from slipform.api.builder.v1 import builder_pb2_grpc
-from slipform.api.content.v1 import content_pb2_grpc
 from slipform.api.daemon.v1 import daemon_pb2_grpc
-from slipform.api.executor.v1 import executor_pb2_grpc
-from slipform.api.frontend.v1 import frontend_pb2_grpc
-from slipform.api.images.v1 import images_pb2_grpc
-from slipform.api.snapshot.v1 import snapshot_pb2_grpc
-from slipform.builder.service import BuilderServicer
-from slipform.content.service import ContentServicer
-from slipform.executor.service import ExecutorServicer
-from slipform.frontend.service import FrontendServicer
-from slipform.images.service import ImagesServicer
-from slipform.rpc.descriptors import DescriptorServer
 from slipform.rpc.server import Service
-from slipform.snapshotter.service import SnapshotServicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slipform.daemon.assembly import Assembly
     from slipform.daemon.service import DaemonServicer
+    from slipform.rpc.descriptors import DescriptorServer
     from slipform.rpc.address import Address
 
 
@@ -75,6 +66,10 @@ def wire(assembly: Assembly, address: Address) -> Wired:
 
 
 def _content(assembly: Assembly, address: Address, wired: Wired) -> Service:
+    from slipform.api.content.v1 import content_pb2_grpc
+    from slipform.content.service import ContentServicer
+    from slipform.rpc.descriptors import DescriptorServer
+
     path = None
     if address.path is not None:
         path = address.path.with_name("fd.sock")
@@ -87,6 +82,9 @@ def _content(assembly: Assembly, address: Address, wired: Wired) -> Service:
 
 
 def _snapshotter(assembly: Assembly) -> Service:
+    from slipform.api.snapshot.v1 import snapshot_pb2_grpc
+    from slipform.snapshotter.service import SnapshotServicer
+
     servicer = SnapshotServicer(assembly.snapshots_core)
     return Service(
         "slipform.api.snapshot.v1.SnapshotService",
@@ -95,6 +93,9 @@ def _snapshotter(assembly: Assembly) -> Service:
 
 
 def _executor(assembly: Assembly) -> Service:
+    from slipform.api.executor.v1 import executor_pb2_grpc
+    from slipform.executor.service import ExecutorServicer
+
     servicer = ExecutorServicer(assembly.executor, assembly.containers)
     return Service(
         "slipform.api.executor.v1.ExecutorService",
@@ -103,6 +104,9 @@ def _executor(assembly: Assembly) -> Service:
 
 
 def _frontend(assembly: Assembly) -> Service:
+    from slipform.api.frontend.v1 import frontend_pb2_grpc
+    from slipform.frontend.service import FrontendServicer
+
     servicer = FrontendServicer(assembly.frontend)
     return Service(
         "slipform.api.frontend.v1.FrontendService",
@@ -111,6 +115,9 @@ def _frontend(assembly: Assembly) -> Service:
 
 
 def _images(assembly: Assembly) -> Service:
+    from slipform.api.images.v1 import images_pb2_grpc
+    from slipform.images.service import ImagesServicer
+
     servicer = ImagesServicer(assembly.images)
     return Service(
         "slipform.api.images.v1.ImagesService",
@@ -119,6 +126,9 @@ def _images(assembly: Assembly) -> Service:
 
 
 def _builder(assembly: Assembly) -> Service:
+    from slipform.api.builder.v1 import builder_pb2_grpc
+    from slipform.builder.service import BuilderServicer
+
     servicer = BuilderServicer(assembly.builder)
     return Service(
         "slipform.api.builder.v1.BuilderService",

@@ -21,7 +21,9 @@ def main(words: list[str], host: str) -> int:
 
         sys.stdout.write(render(given.format, asdict(info)) + "\n")
         return 0
-    drivers = "".join(f" {kind.capitalize()} Driver: {name}\n" for kind, name in info.drivers.items())
+    drivers = "".join(
+        f" {kind.capitalize()} Driver: {name}\n" for kind, name in info.drivers.items()
+    )
     sys.stdout.write(
         f"Server Version: {info.version}\n"
         f" Images: {info.images}\n"

@@ -33,7 +33,9 @@ def human_size(size: float) -> str:
 
 def human_age(at: datetime | None) -> str:
     """``3 weeks ago``; ``N/A`` when unknown."""
-    return "N/A" if at is None else f"{human_duration((datetime.now(UTC) - at).total_seconds())} ago"
+    return (
+        "N/A" if at is None else f"{human_duration((datetime.now(UTC) - at).total_seconds())} ago"
+    )
 
 
 def human_duration(seconds: float) -> str:
