@@ -12,15 +12,13 @@ from slipform.core.oci.descriptor import Descriptor
 from slipform.core.oci.digest import Digest
 from slipform.core.oci.manifest import Manifest
 from slipform.images.changes import apply_changes
-from slipform.images.compression import open_stream
-from slipform.images.members import TarStream
+from slipform.images.members import Members
 from slipform.images.timestamps import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from slipform.core.content import Ingest
     from slipform.core.oci.platform import Platform
     from slipform.images.holds import Work
 
@@ -50,24 +48,17 @@ def import_layer(work: Work, archive: Iterable[bytes]) -> Descriptor:
         InvalidArgument: not a tar, corrupt, or truncated.
     """
     with work.ingest("rootfs") as ingest:
-        stream = _into(open_stream(archive, "rootfs"), ingest)
-        tar = TarStream(stream, "rootfs")
-        for _ in tar:
-            pass
-        if not tar.ended:
-            raise InvalidArgument(
-                f"rootfs: truncated: no end-of-archive block at byte {ingest.offset}"
-            )
-        tar.drain()
+        with Members(archive, "rootfs", tap=ingest.write) as tar:
+            for _ in tar:
+                pass
+            if not tar.ended:
+                raise InvalidArgument(
+                    f"rootfs: truncated: no end-of-archive block at byte {ingest.offset}"
+                )
+            tar.drain()
         digest, size = ingest.digest(), ingest.offset
         work.commit(ingest, digest)
     return Descriptor(media_types.OCI_LAYER, digest, size)
-
-
-def _into(chunks: Iterable[bytes], ingest: Ingest) -> Iterator[bytes]:
-    for chunk in chunks:
-        ingest.write(chunk)
-        yield chunk
 
 
 def imported_documents(layer: Descriptor, options: ImportOptions) -> tuple[bytes, bytes]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from slipform.core.errors import DigestMismatch, NotFound
 from slipform.core.oci import media_types
-from slipform.core.oci.digest import Digest
 from slipform.images.catalog import LayerFacts
-from slipform.images.compression import open_stream
+from slipform.images.members import ChunkSource
+from slipform.layer.decompress import open_compressed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from slipform.core.content import ContentStore
+    from slipform.core.oci.digest import Digest
     from slipform.core.snapshots import Snapshotter
     from slipform.images.catalog import Catalog
     from slipform.images.documents import Layer
@@ -96,22 +96,12 @@ class Layers:
 
     def _uncompressed(self, layer: Layer) -> Iterator[bytes]:
         """Decompress the blob; a whole pass also teaches its size and proves its diff_id."""
-        hasher, size = hashlib.sha256(), 0
         digest = layer.descriptor.digest
-        for chunk in open_stream(self._content.read(digest), f"layer {digest}"):
-            hasher.update(chunk)
-            size += len(chunk)
-            yield chunk
-        found = Digest("sha256", hasher.hexdigest())
+        with open_compressed(ChunkSource(self._content.read(digest))) as stream:
+            while chunk := stream.read():
+                yield chunk
+            found = stream.diff_id
+            size = stream.plain_size
         if found != layer.diff_id:
             raise DigestMismatch(f"layer {digest}: holds {found}, want diff_id {layer.diff_id}")
         self._catalog.remember_layer(digest, LayerFacts(found, size))
-
-
-def measure(chunks: Iterable[bytes]) -> LayerFacts:
-    """Digest and size of a stream."""
-    hasher, size = hashlib.sha256(), 0
-    for chunk in chunks:
-        hasher.update(chunk)
-        size += len(chunk)
-    return LayerFacts(Digest("sha256", hasher.hexdigest()), size)

@@ -10,10 +10,10 @@ from slipform.core.oci import layout, media_types
 from slipform.core.oci.descriptor import Descriptor
 from slipform.core.oci.manifest import Manifest
 from slipform.core.oci.reference import Reference
-from slipform.images.compression import Compression
 from slipform.images.documents import MAX_DOCUMENT, MAX_LAYERS, decode_array, decode_config
 from slipform.images.members import printable
 from slipform.images.oci_loading import load_layout
+from slipform.images.spool import PLAIN
 
 if TYPE_CHECKING:
     from slipform.core.oci.config import ImageConfig
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _MANIFEST: Final = "manifest.json"
 _MAX_IMAGES: Final = 1000
 _MEDIA_TYPES: Final = {
-    Compression.NONE: media_types.OCI_LAYER,
-    Compression.GZIP: media_types.OCI_LAYER_GZIP,
-    Compression.ZSTD: media_types.OCI_LAYER_ZSTD,
+    PLAIN: media_types.OCI_LAYER,
+    "gzip": media_types.OCI_LAYER_GZIP,
+    "zstd": media_types.OCI_LAYER_ZSTD,
 }
 
 
@@ -152,7 +152,7 @@ def _docker_layer(
         inside = spool.store_plain(file)
         return Descriptor(media_types.OCI_LAYER, inside.diff_id, inside.size)
     spool.store(file)
-    if file.compression is not Compression.NONE:
+    if file.compression != PLAIN:
         layers.remember(file.digest, file.inside)
     return Descriptor(media_type, file.digest, file.size)
 

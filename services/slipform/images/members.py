@@ -1,26 +1,28 @@
-"""Members of a tar that arrives as a stream: read once, forwards, with bounded memory.
+"""Members of an archive that arrives as a stream: read once, forwards, with bounded memory.
 
-It reads what archives of images are made of (v7, ustar, PAX, GNU names and sizes) and nothing on
-disk: a name is a key, whatever it says. Contents are the caller's to check.
+Nothing here touches a disk: a member's name is a key, whatever it says.
 """
 
 from __future__ import annotations
 
 import enum
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from slipform.core.errors import InvalidArgument
+from slipform.layer.decompress import open_compressed
+from slipform.layer.tar_reader import TarReader
+from slipform.layer.tar_stream import TarStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
 
-BLOCK: Final = 512
-_MAX_EXTENSION: Final = 1 << 20
-"""Bytes of one PAX header or GNU long name."""
-_HEADER_ONLY: Final = b"123456"
-_REGULAR: Final = b"0\x007S"
-_ZEROS: Final = bytes(BLOCK)
+    from slipform.layer.tar_entry import TarEntry
+
+_BLOCK: Final = 512
+_PIECE: Final = 1 << 18
 
 
 class MemberKind(enum.Enum):
@@ -45,178 +47,133 @@ class Member:
     link: str = ""
 
 
-class TarStream:
-    """Iterate it for members; between two, ``body()`` yields the bytes of the last one.
+class Members:
+    """A tar, plain or compressed: iterate it; between two members, ``body()`` has the bytes.
+
+    Use it as a context manager, which ends the thread that decompresses.
 
     Args:
-        chunks: the uncompressed archive.
+        chunks: the archive, in pieces of any size.
         what: names the archive in messages.
         max_members: more are refused; 0 is no limit.
+        tap: is given every byte of the plain tar as it flows by.
     """
 
-    def __init__(self, chunks: Iterable[bytes], what: str, *, max_members: int = 0) -> None:
-        self._source = _Source(chunks)
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        what: str,
+        *,
+        max_members: int = 0,
+        tap: Callable[[bytes], object] | None = None,
+    ) -> None:
         self._what = what
         self._max_members = max_members
-        self._remaining = 0
-        self._padding = 0
+        self._tap = tap
+        self._plain = open_compressed(ChunkSource(chunks))
+        self._stream = TarStream(self)
+        self._reader = TarReader(self._stream)
         self._name = ""
+        self._remaining = 0
+        self._end = 0
         self.ended = False
         """Whether the end-of-archive block was seen: its absence may mean a truncated archive."""
 
+    def __enter__(self) -> Self:
+        """Nothing is read before the first member is asked for, but what tells a compression."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop reading ahead."""
+        self._plain.close()
+
     def __iter__(self) -> Iterator[Member]:
         """Yield members; raises ``InvalidArgument`` for anything that is not a whole tar."""
+        entries = iter(self._reader)
         count = 0
-        overrides: dict[str, str] = {}
-        while (header := self._next_header()) is not None:
-            kind = header[156:157]
-            size = self._number(header[124:136], "size")
-            if kind in (b"x", b"g", b"L", b"K"):
-                data = self._extension(size)
-                overrides.update(self._extended(kind, data))
-                continue
-            member = self._member(header, kind, size, overrides)
-            overrides = {}
+        while True:
+            with self._named():
+                entry = next(entries, None)
+            if entry is None:
+                break
             count += 1
             if self._max_members and count > self._max_members:
                 raise InvalidArgument(f"{self._what}: more than {self._max_members} members")
-            yield member
+            self._name, self._remaining = _text(entry.name), entry.size
+            yield _member(entry)
             for _ in self.body():
                 pass
-            self._take(self._padding)
-            self._padding = 0
+            self._end = self._stream.offset + -entry.size % _BLOCK
+        if self._stream.offset == 0:
+            raise InvalidArgument(f"{self._what}: is empty, want a tar archive")
+        self.ended = self._stream.offset >= self._end + _BLOCK
 
-    def body(self) -> Iterator[memoryview]:
-        """The bytes of the current member, in pieces as they arrive; once."""
+    def body(self) -> Iterator[bytes]:
+        """The bytes of the current member, in pieces; once."""
         while self._remaining:
-            piece = self._source.some(self._remaining)
+            with self._named():
+                piece = self._stream.read(min(self._remaining, _PIECE))
             if not piece:
-                raise self._truncated(f'in member "{printable(self._name)}"')
+                raise InvalidArgument(
+                    f'{self._what}: truncated in member "{printable(self._name)}", at byte'
+                    f" {self._stream.offset}"
+                )
             self._remaining -= len(piece)
+            self._reader.consumed(len(piece))
             yield piece
 
     def drain(self) -> None:
         """Read the stream to its end, past the end-of-archive blocks."""
-        while self._source.some(1 << 20):
-            pass
-
-    def _next_header(self) -> bytes | None:
-        at = self._source.position
-        block = self._source.exactly(BLOCK)
-        if not block:
-            if at == 0:
-                raise InvalidArgument(f"{self._what}: is empty, want a tar archive")
-            return None
-        if len(block) < BLOCK:
-            raise self._not_tar(at) if at == 0 else self._truncated("in a header")
-        if block == _ZEROS:
-            self.ended = True
-            return None
-        if not _checksum_fits(block):
-            raise self._not_tar(at)
-        return block
-
-    def _not_tar(self, at: int) -> InvalidArgument:
-        if at == 0:
-            return InvalidArgument(f"{self._what}: is not a tar archive")
-        after = f' after member "{printable(self._name)}"' if self._name else ""
-        return InvalidArgument(f"{self._what}: corrupt tar header at byte {at}{after}")
-
-    def _truncated(self, where: str) -> InvalidArgument:
-        return InvalidArgument(f"{self._what}: truncated {where}, at byte {self._source.position}")
-
-    def _extension(self, size: int) -> bytes:
-        if size > _MAX_EXTENSION:
-            raise InvalidArgument(
-                f"{self._what}: a tar extension header of {size} bytes, want at most"
-                f" {_MAX_EXTENSION}"
-            )
-        return self._take(size + -size % BLOCK)[:size]
-
-    def _extended(self, kind: bytes, data: bytes) -> dict[str, str]:
-        if kind == b"x":
-            return self._pax(data)
-        if kind == b"g":
-            return {}
-        return {"path" if kind == b"L" else "linkpath": _text(data)}
-
-    def _pax(self, data: bytes) -> dict[str, str]:
-        records: dict[str, str] = {}
-        while data:
-            length, space, _ = data.partition(b" ")
-            if not space or not length.isdigit() or len(length) > 8:
-                raise InvalidArgument(f"{self._what}: malformed PAX header")
-            record, data = data[: int(length)], data[int(length) :]
-            key, equals, value = record[len(length) + 1 :].partition(b"=")
-            if not equals or not value.endswith(b"\n"):
-                raise InvalidArgument(f"{self._what}: malformed PAX header")
-            records[key.decode(errors="replace")] = value[:-1].decode(errors="surrogateescape")
-        return records
-
-    def _member(self, header: bytes, kind: bytes, size: int, overrides: dict[str, str]) -> Member:
-        name = overrides.get("path") or _header_name(header)
-        link = overrides.get("linkpath") or _text(header[157:257])
-        self._name = name
-        if kind == b"S" and header[482]:
-            while self._take(BLOCK)[504]:
+        with self._named():
+            while self._stream.read(_PIECE):
                 pass
-        if "size" in overrides:
-            if not overrides["size"].isdecimal() or len(overrides["size"]) > 19:
-                raise InvalidArgument(f"{self._what}: malformed PAX size")
-            size = int(overrides["size"])
-        if kind in _HEADER_ONLY:
-            size = 0
-        self._remaining, self._padding = size, -size % BLOCK
-        return Member(name, _kind_of(kind, name, overrides), size, link)
 
-    def _number(self, field: bytes, what: str) -> int:
-        if field[0] & 0x80:
-            value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-            if field[0] & 0x40 or value >= 1 << 63:
-                raise InvalidArgument(f"{self._what}: a member's {what} is out of range")
-            return value
-        text = field.strip(b" \0")
-        try:
-            value = int(text or b"0", 8)
-        except ValueError:
-            value = -1
-        if value < 0:
-            raise InvalidArgument(f"{self._what}: a member's {what} is not a number")
-        return value
-
-    def _take(self, size: int) -> bytes:
-        data = self._source.exactly(size)
-        if len(data) < size:
-            raise self._truncated(f'after member "{printable(self._name)}"')
+    def read(self, size: int, /) -> bytes:
+        """The plain tar itself, for the reader below."""
+        data = self._plain.read(size)
+        if self._tap is not None and data:
+            self._tap(data)
         return data
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except InvalidArgument as e:
+            raise InvalidArgument(f"{self._what}: {self._explain(e)}") from e
 
-class _Source:
-    """Chunks as one stream of bytes."""
+    def _explain(self, error: InvalidArgument) -> str:
+        if self._name:
+            return f'{error} (after member "{printable(self._name)}")'
+        at_start = self._stream.offset <= _BLOCK and self._plain.compression == "none"
+        return f"is not a tar archive ({error})" if at_start else str(error)
+
+
+class ChunkSource:
+    """Chunks of any size as something to read from."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
-        self._piece = memoryview(b"")
-        self.position = 0
+        self._rest = memoryview(b"")
 
-    def some(self, limit: int) -> memoryview:
-        """Between 1 and ``limit`` bytes, or none at the end."""
-        while not self._piece:
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes, none at the end."""
+        while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
-                return self._piece
-            self._piece = memoryview(chunk)
-        piece, self._piece = self._piece[:limit], self._piece[limit:]
-        self.position += len(piece)
-        return piece
-
-    def exactly(self, size: int) -> bytes:
-        """``size`` bytes, fewer only at the end."""
-        pieces = []
-        while size and (piece := self.some(size)):
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)
+                return b""
+            if len(chunk) <= size:
+                if chunk:
+                    return chunk
+                continue
+            self._rest = memoryview(chunk)
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(piece)
 
 
 def printable(name: str) -> str:
@@ -225,33 +182,17 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
-def _kind_of(kind: bytes, name: str, overrides: dict[str, str]) -> MemberKind:
-    if kind == b"2":
-        return MemberKind.LINK
-    if kind == b"1":
-        return MemberKind.HARD_LINK
-    sparse = kind == b"S" or any(key.startswith("GNU.sparse.") for key in overrides)
-    if kind not in _REGULAR or name.endswith("/") or sparse:
-        return MemberKind.OTHER
-    return MemberKind.FILE
+def _member(entry: TarEntry) -> Member:
+    name, link = _text(entry.name), _text(entry.link)
+    kind = MemberKind.OTHER
+    if entry.kind == b"2":
+        kind = MemberKind.LINK
+    elif entry.kind == b"1":
+        kind = MemberKind.HARD_LINK
+    elif entry.kind == b"0" and entry.sparse is None:
+        kind = MemberKind.FILE
+    return Member(name, kind, entry.size, link)
 
 
-def _checksum_fits(header: bytes) -> bool:
-    try:
-        stored = int(header[148:156].strip(b" \0") or b"-", 8)
-    except ValueError:
-        return False
-    rest = header[:148] + header[156:]
-    unsigned = sum(rest) + 8 * 0x20
-    # Ancient tars summed signed bytes.
-    return stored in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest))
-
-
-def _header_name(header: bytes) -> str:
-    name = _text(header[:100])
-    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
-    return f"{prefix}/{name}" if prefix else name
-
-
-def _text(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode(errors="surrogateescape")
+def _text(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")

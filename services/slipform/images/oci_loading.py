@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from slipform.core.errors import DigestMismatch, InvalidArgument
 from slipform.core.oci import layout, media_types
 from slipform.core.oci.index import Index
-from slipform.images.compression import Compression
 from slipform.images.documents import (
     MAX_DOCUMENT,
     decode_array,
@@ -16,6 +15,7 @@ from slipform.images.documents import (
     decode_manifest,
     pair_layers,
 )
+from slipform.images.spool import PLAIN
 
 if TYPE_CHECKING:
     from slipform.core.oci.descriptor import Descriptor
@@ -161,7 +161,7 @@ def _store_layer(layer: Layer, spool: Spool, layers: Layers) -> None:
             f" {layer.diff_id}"
         )
     spool.store(file)
-    if file.compression is not Compression.NONE:
+    if file.compression != PLAIN:
         layers.remember(file.digest, file.inside)
 
 

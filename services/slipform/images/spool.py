@@ -14,9 +14,8 @@ from slipform.core.errors import AlreadyExists, DigestMismatch, InvalidArgument
 from slipform.core.oci.digest import Digest
 from slipform.core.oci.layout import digest_of_path
 from slipform.images.catalog import LayerFacts
-from slipform.images.compression import Compression, decompress, detect, open_stream
-from slipform.images.layers import measure
-from slipform.images.members import MemberKind, TarStream, printable
+from slipform.images.members import ChunkSource, MemberKind, Members, printable
+from slipform.layer.decompress import compression_of, open_compressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from slipform.images.holds import Work
 
 MAX_MEMBERS: Final = 100_000
+PLAIN: Final = "none"
 _SMALL: Final = 64 << 10
 """Bytes up to which a member stays in memory until it is wanted."""
 _MEMORY: Final = 32 << 20
@@ -39,7 +39,8 @@ class Spooled:
     name: str
     digest: Digest
     size: int
-    compression: Compression
+    compression: str
+    """``gzip``, ``zstd``, ``bzip2``, ``xz``, or ``PLAIN``."""
     inside: LayerFacts | None
     """The uncompressed stream; None when it is broken (see ``fault``)."""
     data: bytes | None = None
@@ -69,17 +70,18 @@ class Spool:
             InvalidArgument: no archive, truncated, corrupt, or beyond the limits.
             DigestMismatch: a blob that does not hash to its name.
         """
-        tar = TarStream(open_stream(archive, "archive"), "archive", max_members=MAX_MEMBERS)
-        for member in tar:
-            name = clean(member.name)
-            if member.kind is MemberKind.FILE:
-                self._add(name, self._spool(name, member.size, tar.body()))
-            elif member.kind is MemberKind.LINK:
-                self._links[name] = clean(posixpath.join(posixpath.dirname(name), member.link))
-            elif member.kind is MemberKind.HARD_LINK:
-                self._links[name] = clean(member.link)
-        # A sender may wait until all of its bytes are taken.
-        tar.drain()
+        with Members(archive, "archive", max_members=MAX_MEMBERS) as tar:
+            for member in tar:
+                name = clean(member.name)
+                if member.kind is MemberKind.FILE:
+                    self._add(name, self._spool(name, member.size, tar.body()))
+                elif member.kind is MemberKind.LINK:
+                    here = posixpath.dirname(name)
+                    self._links[name] = clean(posixpath.join(here, member.link))
+                elif member.kind is MemberKind.HARD_LINK:
+                    self._links[name] = clean(member.link)
+            # A sender may wait until all of its bytes are taken.
+            tar.drain()
 
     def find(self, name: str) -> Spooled | None:
         """The file of that name, through links inside the archive."""
@@ -117,8 +119,9 @@ class Spool:
         self._work.hold_blobs([diff_id])
         try:
             with self._work.ingest(diff_id.hex, expected=diff_id) as ingest:
-                for chunk in decompress(source, file.compression, file.name):
-                    ingest.write(chunk)
+                with open_compressed(ChunkSource(source)) as stream:
+                    while chunk := stream.read():
+                        ingest.write(chunk)
                 self._work.commit(ingest, diff_id)
         except AlreadyExists:
             pass
@@ -137,44 +140,44 @@ class Spool:
         head, _, tail = name.rpartition("/")
         return f"{self._links[head]}/{tail}" if head in self._links else name
 
-    def _spool(self, name: str, size: int, body: Iterator[memoryview]) -> Spooled:
+    def _spool(self, name: str, size: int, body: Iterator[bytes]) -> Spooled:
         if size <= _SMALL and self._in_memory + size <= _MEMORY:
             self._in_memory += size
             return self._in_memory_file(name, b"".join(body))
         return self._as_blob(name, size, body)
 
     def _in_memory_file(self, name: str, data: bytes) -> Spooled:
-        digest, kind = Digest.of(data), detect(data)
+        digest, kind = Digest.of(data), compression_of(data)
         _check_promise(name, digest)
         facts, fault = LayerFacts(digest, len(data)), ""
-        if kind is Compression.NONE:
+        if kind == PLAIN:
             return Spooled(name, digest, len(data), kind, facts, data)
         try:
-            return Spooled(name, digest, len(data), kind, _inside(iter((data,)), kind, name), data)
+            return Spooled(name, digest, len(data), kind, _inside((data,), name), data)
         except InvalidArgument as e:
             fault = str(e)
         return Spooled(name, digest, len(data), kind, None, data, fault)
 
-    def _as_blob(self, name: str, size: int, body: Iterator[memoryview]) -> Spooled:
+    def _as_blob(self, name: str, size: int, body: Iterator[bytes]) -> Spooled:
         flow = _Flow(body)
-        kind = detect(flow.head())
+        kind = compression_of(flow.head())
         inside, fault = None, ""
         self._blobs += 1
         with self._work.ingest(f"member-{self._blobs}", total=size) as ingest:
             stream = flow.into(ingest)
-            if kind is not Compression.NONE:
+            if kind != PLAIN:
                 try:
-                    inside = _inside(stream, kind, name)
+                    inside = _inside(stream, name)
                 except InvalidArgument as e:
-                    if flow.failed:
-                        raise
+                    if flow.fault is not None:
+                        raise flow.fault from e
                     fault = str(e)
             for _ in stream:
                 pass
             digest = ingest.digest()
             _check_promise(name, digest)
             self._work.commit(ingest, digest)
-        if kind is Compression.NONE:
+        if kind == PLAIN:
             inside = LayerFacts(digest, size)
         return Spooled(name, digest, size, kind, inside, None, fault)
 
@@ -182,11 +185,11 @@ class Spool:
 class _Flow:
     """A body that is written into an ingest while somebody else reads it."""
 
-    def __init__(self, body: Iterator[memoryview]) -> None:
+    def __init__(self, body: Iterator[bytes]) -> None:
         self._body = body
-        self._first: list[memoryview] = []
-        self.failed = False
-        """Whether the body itself broke: then nothing can be said about its contents."""
+        self._first: list[bytes] = []
+        self.fault: InvalidArgument | None = None
+        """Set when the body itself broke: then nothing can be said about its contents."""
 
     def head(self) -> bytes:
         while sum(map(len, self._first)) < 6 and (piece := next(self._body, None)) is not None:
@@ -196,15 +199,14 @@ class _Flow:
     def into(self, ingest: Ingest) -> Iterator[bytes]:
         for piece in self._pieces():
             ingest.write(piece)
-            # Readers take any buffer, but only bytes is what the type of a stream can say.
-            yield piece  # type: ignore[misc]
+            yield piece
 
-    def _pieces(self) -> Iterator[memoryview]:
+    def _pieces(self) -> Iterator[bytes]:
         yield from self._first
         try:
             yield from self._body
-        except InvalidArgument:
-            self.failed = True
+        except InvalidArgument as e:
+            self.fault = e
             raise
 
 
@@ -213,8 +215,13 @@ def clean(name: str) -> str:
     return posixpath.normpath("/" + name).lstrip("/")
 
 
-def _inside(stream: Iterator[bytes], kind: Compression, name: str) -> LayerFacts:
-    return measure(decompress(stream, kind, f'archive: member "{printable(name)}"'))
+def _inside(chunks: Iterable[bytes], name: str) -> LayerFacts:
+    with open_compressed(ChunkSource(chunks)) as stream:
+        try:
+            stream.drain()
+        except InvalidArgument as e:
+            raise InvalidArgument(f'archive: member "{printable(name)}": {e}') from e
+        return LayerFacts(stream.diff_id, stream.plain_size)
 
 
 def _check_promise(name: str, digest: Digest) -> None:
