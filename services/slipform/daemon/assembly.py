@@ -99,8 +99,7 @@ class Assembly:
         if self._here("executor"):
             from slipform.executor.execution import Execution
 
-            core = Execution(self._executor_driver, self.config.locations.executor)
-            return core
+            return Execution(self._executor_driver, self.config.locations.executor)
         from slipform.rpc.proxy.executor import RemoteExecutor
 
         return RemoteExecutor(self._channel("executor"))

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from slipform.core.errors import InvalidArgument, NotFound
 from slipform.core.locations import Locations
 
-SERVICES: Final = ("content", "snapshotter", "executor", "frontend", "images", "builder")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SERVICES: Final[tuple[str, ...]] = (
+    "content",
+    "snapshotter",
+    "executor",
+    "frontend",
+    "images",
+    "builder",
+)
 """In the order in which they need each other."""
 
 _SERVICE_KEYS: Final = {"address", "driver", "workers"}

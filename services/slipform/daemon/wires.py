@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from slipform.daemon.assembly import Assembly
     from slipform.daemon.service import DaemonServicer
-    from slipform.rpc.descriptors import DescriptorServer
     from slipform.rpc.address import Address
+    from slipform.rpc.descriptors import DescriptorServer
 
 
 @dataclass(slots=True)
@@ -126,8 +126,9 @@ def _images(assembly: Assembly) -> Service:
 
 
 def _builder(assembly: Assembly) -> Service:
-    from slipform.api.builder.v1 import builder_pb2_grpc
     from slipform.builder.service import BuilderServicer
+
+    from slipform.api.builder.v1 import builder_pb2_grpc
 
     servicer = BuilderServicer(assembly.builder)
     return Service(

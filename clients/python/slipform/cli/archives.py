@@ -27,12 +27,15 @@ def archive_chunks(name: str) -> Iterator[Iterator[bytes]]:
             raise CommandError("requested load from stdin, but stdin is a terminal")
         yield _chunks(sys.stdin.buffer)
         return
-    try:
-        file = Path(name).open("rb")
-    except OSError as e:
-        raise CommandError(f"open {name}: {e.strerror}") from e
-    with file:
+    with _opened(Path(name)) as file:
         yield _chunks(file)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as e:
+        raise CommandError(f"open {path}: {e.strerror}") from e
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -1,10 +1,12 @@
 """Slipform for programs: build, run and manage images with one object.
 
-from slipform.client import Client
+Example::
 
-with Client.local() as client:
-    for event in client.build("examples/webapp", references=["webapp"]):
-        print(event)
+    from slipform.client import Client
+
+    with Client.local() as client:
+        for event in client.build("examples/webapp", references=["webapp"]):
+            print(event)
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _start(locations: Locations, idle_timeout_s: float) -> None:
         f"--ready-fd={writable}",
     ]
     with locations.log.open("ab") as log:
-        daemon = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        daemon = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,

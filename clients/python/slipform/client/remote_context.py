@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slipform.core.errors import NotFound
@@ -11,6 +10,8 @@ from slipform.core.folder import Folder
 from slipform.core.patterns import IgnoreMatcher
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slipform.core.build import Builder, BuildHandle, BuildRequest
 
 
