@@ -18,6 +18,7 @@ from slipform.builder.workshop import Workshop
 from slipform.core.errors import FailedPrecondition
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from slipform.core.build import BuildHandle, BuildRequest
@@ -106,6 +107,10 @@ class ImageBuilder:
     def prune(self) -> int:
         """As ``Builder.prune``; cache mounts that no step uses go too."""
         return self._shop.prune() + self._cache_mounts.prune()
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """As ``SupportsStaging.staging``."""
+        return self._shop.scratch()
 
     def close(self) -> None:
         """Cancel every build, wait until nothing of them is left, close the cache."""

@@ -42,7 +42,7 @@ def copy_data(source: int, target: int, size: int, check: Callable[[], None]) ->
 
 
 def _copy_range(source: int, target: int, at: int, end: int, check: Callable[[], None]) -> None:
-    """Bytes from ``at`` to ``end``: cloned where the file system can, else copied inside the kernel."""
+    """Bytes from ``at`` to ``end``, cloned where the file system can, else copied by the kernel."""
     try:
         while at < end:
             check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from contextlib import ExitStack
@@ -16,15 +17,16 @@ from slipform.builder.ownership import resolve_owner, resolve_user
 from slipform.builder.selection import Item, Selected
 from slipform.builder.unpacking import is_archive, unpack
 from slipform.core.context import FileEntry, SupportsFetch
-from slipform.core.errors import NotFound
+from slipform.core.errors import Conflict, NotFound
 from slipform.core.files import mkdirs_in_root
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from slipform.builder.flights import Flight
     from slipform.builder.listing import Listing
+    from slipform.builder.statcache import Content
     from slipform.builder.tree import SourceTree
     from slipform.core.plan import CopyOp, InlineFile, WorkdirOp
 
@@ -104,7 +106,7 @@ def write_copy(
         remote_archives, loose_files = _split(replace(op, unpack=op.unpack or False), loose, extra)
         many = len(sources.selected) + len(extra) > 1
         contents = sources.listing.contents
-        _fetch(sources.tree, (*plain, *archives))
+        _fetch(sources.tree, (*plain, *archives), contents)
         copier = Copier(sources.tree, fd, style, contents, flight.check, many=many)
         copier.copy(plain, op.dest, dest_is_dir=op.dest_is_dir)
         copier = Copier(loose, fd, style, check=flight.check, many=many)
@@ -159,12 +161,18 @@ def _split(
     return archives, plain
 
 
-def _fetch(tree: SourceTree, selected: Sequence[Selected]) -> None:
-    if isinstance(tree, SupportsFetch):
-        files = {
-            item.entry.path
-            for source in selected
-            for item in source.items
-            if stat.S_ISREG(item.entry.mode)
-        }
-        tree.fetch(sorted(files))
+def _fetch(tree: SourceTree, selected: Sequence[Selected], contents: Mapping[str, Content]) -> None:
+    """Have the files sent, and make sure that they hold what the cache key says."""
+    if not isinstance(tree, SupportsFetch):
+        return
+    entries = {
+        item.entry.path: item.entry
+        for source in selected
+        for item in source.items
+        if stat.S_ISREG(item.entry.mode)
+    }
+    tree.fetch(sorted(entries))
+    for path, entry in entries.items():
+        with open(tree.open_fd(entry), "rb") as file:
+            if hashlib.file_digest(file, "sha256").digest() != contents[path].digest:
+                raise Conflict(f'"/{path}" of the build context changed during the build')

@@ -37,7 +37,7 @@ class ModeChange:
             match = _CLAUSE.fullmatch(part)
             if match is None:
                 raise InvalidArgument(
-                    f'invalid chmod "{text}": want octal from 0 to 07777, or symbolic as "u+x,go=rX"'
+                    f'invalid chmod "{text}": want octal from 0 to 07777, or as "u+x,go=rX"'
                 )
             who = "ugo" if not match[1] or "a" in match[1] else match[1]
             actions = tuple((m[1], m[2]) for m in _ACTION.finditer(match[2]))

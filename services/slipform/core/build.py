@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from slipform.core.execution import Network, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
 
@@ -158,4 +159,13 @@ class Builder(Protocol):
 
     def prune(self) -> int:
         """Forget the build cache; bytes freed. What images and running builds need stays."""
+        ...
+
+
+@runtime_checkable
+class SupportsStaging(Protocol):
+    """A builder that has a place for contexts which clients send."""
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """A private directory on the builder's disk, gone afterwards."""
         ...
