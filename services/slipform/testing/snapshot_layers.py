@@ -77,7 +77,7 @@ class SnapshotLayersContract:
             entry("etc", type=tarfile.DIRTYPE, mode=0o755),
             entry("etc/hosts", b"localhost", mode=0o640, uid=3, gid=4),
             entry("link", type=tarfile.SYMTYPE, linkname="etc/hosts"),
-            entry("hard", type=tarfile.LNKTYPE, linkname="etc/hosts"),
+            entry("hard", type=tarfile.LNKTYPE, linkname="etc/hosts", mode=0o640, uid=3, gid=4),
         )
         mounts = world.snapshots.prepare("key")
         applied = world.snapshots.apply("key", world.store(compress(plain)))
@@ -119,7 +119,7 @@ class SnapshotLayersContract:
             world.snapshots.commit(copied, "copying")
             assert (applied.diff_id, applied.size) == (diff.diff_id, diff.size)
             with world.viewed(made) as one, world.viewed(copied) as other:
-                assert describe(one) == describe(other)
+                assert describe(one, links=False) == describe(other, links=False)
 
     def test_a_hostile_entry_stays_inside(self, world: SnapshotWorld) -> None:
         outside = world.directory / "outside"

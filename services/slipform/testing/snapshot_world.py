@@ -69,8 +69,9 @@ class SnapshotWorld:
     def viewed(self, parent: str) -> Iterator[Path]:
         """A mounted view of a committed snapshot, for the time of the block."""
         key = f"view-of-{parent}-{os.urandom(4).hex()}"
+        mounts = self.snapshots.view(key, parent)
         try:
-            with self.mounted(self.snapshots.view(key, parent)) as root:
+            with self.mounted(mounts) as root:
                 yield root
         finally:
             self.snapshots.remove(key)
@@ -87,25 +88,26 @@ class SnapshotWorld:
         return Descriptor(media_type, digest, len(data))
 
 
-def describe(root: Path) -> dict[str, tuple[object, ...]]:
+def describe(root: Path, *, links: bool = True) -> dict[str, tuple[object, ...]]:
     """All that must be equal in equal trees: type, mode, owner, content, links, attributes.
 
     Files are linked when two names are there: the link count of an overlay's lower file also
-    counts names that were deleted above it.
+    counts names that were deleted above it. A layer can't say that a new name belongs to an
+    unchanged file below it; ``links`` False leaves links out.
     """
     found: dict[str, tuple[object, ...]] = {}
-    links: defaultdict[int, list[str]] = defaultdict(list)
+    linked: defaultdict[int, list[str]] = defaultdict(list)
     for directory, directories, files in os.walk(root):
         for name in directories + files:
             path = Path(directory, name)
             inner = str(path.relative_to(root))
             status = path.lstat()
-            links[status.st_ino].append(inner)
+            linked[status.st_ino].append(inner)
             owner = (status.st_uid, status.st_gid)
-            same = links[status.st_ino]
+            same = linked[status.st_ino] if links else []
             more = _content(path, status), _attributes(path)
             found[inner] = (oct(status.st_mode), owner, same, *more)
-    for same in links.values():
+    for same in linked.values():
         same.sort()
     return found
 

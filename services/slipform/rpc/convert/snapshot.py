@@ -32,12 +32,12 @@ _KINDS: Final = {
 _FROM_PB: Final = {value: kind for kind, value in _KINDS.items()}
 
 
-def kind_to_pb(value: Kind | None) -> pb.Kind:
+def kind_to_pb(value: Kind | None) -> pb.Kind.ValueType:
     """Core to protobuf; None is unspecified."""
     return pb.KIND_UNSPECIFIED if value is None else _KINDS[value]
 
 
-def kind_from_pb(value: pb.Kind) -> Kind | None:
+def kind_from_pb(value: pb.Kind.ValueType) -> Kind | None:
     """Protobuf to core; raises ``InvalidArgument`` for a number without meaning."""
     if value == pb.KIND_UNSPECIFIED:
         return None
@@ -74,11 +74,16 @@ def info_from_pb(value: pb.SnapshotInfo) -> SnapshotInfo:
     )
 
 
-def integer_to_pb(what: str, value: int | None) -> int | None:
+def integer_to_pb(what: str, value: int) -> int:
     """A whole number that can travel; raises ``InvalidArgument`` for others."""
-    if value is not None and not 0 <= value <= _MAX_INTEGER:
+    if not 0 <= value <= _MAX_INTEGER:
         raise InvalidArgument(f"{what} is {value}, want a whole number from 0 to {_MAX_INTEGER}")
     return value
+
+
+def clamp_to_pb(value: int | None) -> int | None:
+    """A ``clamp_mtime`` that can travel; None is none."""
+    return None if value is None else integer_to_pb("clamp_mtime", value)
 
 
 def record_to_pb(value: ChainRecord) -> pb.ChainRecord:
@@ -88,7 +93,7 @@ def record_to_pb(value: ChainRecord) -> pb.ChainRecord:
         snapshot=value.snapshot,
         diff_id=str(value.diff_id),
         size=integer_to_pb("size", value.size),
-        clamp_mtime=integer_to_pb("clamp_mtime", value.clamp_mtime),
+        clamp_mtime=clamp_to_pb(value.clamp_mtime),
         regenerable=value.regenerable,
     )
 

@@ -152,7 +152,7 @@ class RemoteSnapshotter:
 
     def diff(self, key: str, *, clamp_mtime: int | None = None, store: bool = False) -> LayerDiff:
         """Raises ``NotFound``, ``DigestMismatch``."""
-        clamp = convert.integer_to_pb("clamp_mtime", clamp_mtime)
+        clamp = convert.clamp_to_pb(clamp_mtime)
         request = pb.DiffRequest(key=_key(key), clamp_mtime=clamp, store=store)
         return convert.diff_from_pb(self._call(self._stub.Diff, request, self._long_s))
 
