@@ -9,7 +9,8 @@ import grpc
 
 from slipform.core.errors import DomainError
 from slipform.rpc.limits import ERROR_KEY
-from slipform.rpc.status import code_of, details_of
+from slipform.rpc.codes import details_of
+from slipform.rpc.status import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,13 +5,14 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from slipform.core import errors
+from slipform.core import errors, execution
 from slipform.core.source import SourceRange
-from slipform.rpc import status
+from slipform.rpc import codes, status
 
 KINDS = [
     kind
-    for kind in vars(errors).values()
+    for module in (errors, execution)
+    for kind in vars(module).values()
     if isinstance(kind, type)
     and issubclass(kind, errors.DomainError)
     and kind is not errors.DomainError
@@ -23,13 +24,16 @@ def test_every_domain_error_has_a_row_and_survives_the_wire(
     kind: type[errors.DomainError],
 ) -> None:
     sent = kind("blob x: want y")
-    got = status.error_of(status.code_of(sent), str(sent), status.details_of(sent))
+    got = codes.error_of(codes.number_of(sent), str(sent), codes.details_of(sent))
     assert type(got) is kind
     assert str(got) == "blob x: want y"
 
 
-def test_codes_are_distinct() -> None:
-    assert len(set(status.CODES.values())) == len(status.CODES)
+def test_numbers_are_distinct_and_grpcs() -> None:
+    assert len(set(codes.NUMBERS.values())) == len(codes.NUMBERS)
+    assert status.code_of(errors.NotFound("x")) is grpc.StatusCode.NOT_FOUND
+    assert status.code_of(errors.DigestMismatch("x")) is grpc.StatusCode.DATA_LOSS
+    assert status.code_of(errors.Conflict("x")) is grpc.StatusCode.ABORTED
 
 
 def test_source_range_travels() -> None:
@@ -39,7 +43,7 @@ def test_source_range_travels() -> None:
         source_line="RUNN x",
         expected="an instruction",
     )
-    got = status.error_of(status.code_of(sent), str(sent), status.details_of(sent))
+    got = codes.error_of(codes.number_of(sent), str(sent), codes.details_of(sent))
     assert isinstance(got, errors.InvalidArgument)
     assert (got.source, got.source_line, got.expected) == (
         SourceRange("Dockerfile", 3, 4, 2),
@@ -49,5 +53,5 @@ def test_source_range_travels() -> None:
 
 
 def test_foreign_status_is_mapped_by_its_code() -> None:
-    assert isinstance(status.error_of(grpc.StatusCode.NOT_FOUND, "gone"), errors.NotFound)
-    assert isinstance(status.error_of(grpc.StatusCode.INTERNAL, "bug"), errors.Unavailable)
+    assert isinstance(codes.error_of(5, "gone"), errors.NotFound)
+    assert isinstance(codes.error_of(13, "bug"), errors.Unavailable)
