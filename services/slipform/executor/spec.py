@@ -219,7 +219,7 @@ def _host_devices() -> list[dict[str, Any]]:
             path = os.path.join(directory, name)
             status = os.lstat(path)
             kind = stat.S_IFMT(status.st_mode)
-            if kind in (stat.S_IFCHR, stat.S_IFBLK) and name != "console":
+            if kind in (stat.S_IFCHR, stat.S_IFBLK) and name not in ("console", "ptmx"):
                 found.append(
                     {
                         "path": path,
