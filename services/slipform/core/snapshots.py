@@ -140,7 +140,7 @@ class Snapshotter(Leases, Protocol):
 
         Raises:
             NotFound: no such snapshot.
-            FailedPrecondition: it has children, or a lease holds it.
+            FailedPrecondition: it has children, or it is committed and a lease holds it.
         """
         ...
 

@@ -8,6 +8,7 @@ the note away; and after a power cut, what still carries a note of an earlier bo
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+@functools.cache
 def boot_id() -> str:
     """Another text after each boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

@@ -19,7 +19,7 @@ from slipform.core.errors import FailedPrecondition, Unsupported
 from slipform.core.linux import libc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,10 @@ class Directories:
     def tree(self, number: int) -> Path:
         """The file system of ``number``."""
         return self._snapshots / str(number) / "fs"
+
+    def tree_names(self, numbers: Sequence[int]) -> list[str]:
+        """As ``tree``, as text: of hundreds of layers, Paths would be felt."""
+        return [f"{self._snapshots}/{number}/fs" for number in numbers]
 
     def make(self, number: int) -> Path:
         """Make the directory of ``number``, empty; nobody but the daemon can enter."""

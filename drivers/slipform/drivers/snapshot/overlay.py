@@ -107,7 +107,7 @@ class OverlayDriver:
             return (_bind(self._directories.tree(number), read_only=read_only),)
         if read_only and len(parents) == 1:
             return (_bind(self._directories.tree(parents[0]), read_only=True),)
-        lowers = [self._directories.tree(parent) for parent in parents]
+        lowers = self._directories.tree_names(parents)
         upper = None if read_only else self._directories.tree(number)
         return (_overlay(lowers, upper, self._options),)
 
@@ -152,8 +152,8 @@ def _bind(tree: Path, *, read_only: bool) -> Mount:
     return Mount("bind", str(tree), options=("rbind", "ro" if read_only else "rw"))
 
 
-def _overlay(lowers: Sequence[Path], upper: Path | None, options: Sequence[str]) -> Mount:
-    found = ["lowerdir=" + ":".join(map(str, lowers))]  # newest first, as overlayfs reads it
+def _overlay(lowers: Sequence[str], upper: Path | None, options: Sequence[str]) -> Mount:
+    found = ["lowerdir=" + ":".join(lowers)]  # newest first, as overlayfs reads it
     if upper is None:
         return Mount("overlay", "overlay", options=("ro", *found, *options))
     found += [f"upperdir={upper}", f"workdir={upper.with_name('work')}"]
@@ -166,7 +166,7 @@ def _try_overlay(scratch: Path) -> None:
     for directory in (lower, upper, scratch / "work", root, lower / "directory"):
         directory.mkdir()
     (lower / "file").touch()
-    with mounted((_overlay([lower], upper, _options()),), root):
+    with mounted((_overlay([str(lower)], upper, _options()),), root):
         (root / "file").unlink()
         (root / "directory").rmdir()
         (root / "directory").mkdir()
