@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -45,10 +46,11 @@ class Publisher(Protocol):
 
 
 class OpenIngest:
-    """Satisfies ``slipform.core.content.Ingest``; one thread at a time.
+    """Satisfies ``slipform.core.content.Ingest``.
 
-    Every ``commit`` closes it, whatever comes of it: after a mismatch the bytes are kept, and
-    opening the ref again goes on with them.
+    A lock makes it safe that the store closes it while another thread writes. Every ``commit``
+    closes it, whatever comes of it: after a mismatch the bytes are kept, and opening the ref
+    again goes on with them.
     """
 
     def __init__(self, owner: Publisher, record: IngestRecord, data: IngestBytes) -> None:
@@ -58,6 +60,7 @@ class OpenIngest:
         self._owner = owner
         self._updated_ns = 0
         self._open = True
+        self._lock = threading.RLock()  # taken before the store's, never after
         self._algorithm = "sha256" if record.expected is None else record.expected.algorithm
         self._rehash()
 
@@ -73,36 +76,35 @@ class OpenIngest:
             OutOfRange: more than the announced total; nothing of it is written.
             ResourceExhausted: no space; nothing of it is written.
         """
-        self._check_open()
         view = memoryview(data).cast("B")
-        if self.record.total and self.data.size + len(view) > self.record.total:
-            raise OutOfRange(
-                f'ingest "{self.record.ref}": {self.data.size + len(view)} bytes are more than'
-                f" the announced {self.record.total}"
-            )
-        self.data.write(view)
-        self._hasher.update(view)
-        self._updated_ns = time.time_ns()
+        with self._lock:
+            self._check_open()
+            self._check_total(self.data.size + len(view))
+            self.data.write(view)
+            self._hasher.update(view)
+            self._updated_ns = time.time_ns()
         return len(view)
 
     def truncate(self, size: int = 0) -> None:
         """Drop what was written after ``size``. Raises ``OutOfRange`` past the end."""
-        self._check_open()
         if size < 0:
             raise InvalidArgument(f'ingest "{self.record.ref}": size {size} is negative')
-        if size > self.data.size:
-            raise OutOfRange(
-                f'ingest "{self.record.ref}" has {self.data.size} bytes, cannot keep {size}'
-            )
-        if size < self.data.size:
-            self.data.truncate(size)
-            self._rehash()
-        self._updated_ns = time.time_ns()
+        with self._lock:
+            self._check_open()
+            if size > self.data.size:
+                raise OutOfRange(
+                    f'ingest "{self.record.ref}" has {self.data.size} bytes, cannot keep {size}'
+                )
+            if size < self.data.size:
+                self.data.truncate(size)
+                self._rehash()
+            self._updated_ns = time.time_ns()
 
     def digest(self) -> Digest:
         """Digest of the bytes so far, by the algorithm of the expected digest or SHA-256."""
-        self._check_open()
-        return self._digest()
+        with self._lock:
+            self._check_open()
+            return self._digest()
 
     def commit(
         self,
@@ -113,23 +115,25 @@ class OpenIngest:
         lease: str = "",
     ) -> BlobInfo:
         """Make the bytes a blob; see ``slipform.core.content.Ingest.commit``."""
-        self._check_open()
-        try:
-            check_labels(labels or {})
-            self._check_size(size or self.record.total)
-            digest = self._verified(expected)
-            self.data.sync()
-            self.data.close()
-            return self._owner.publish(self, digest, labels or {}, lease)
-        finally:
-            self.close()
+        with self._lock:
+            self._check_open()
+            try:
+                check_labels(labels or {})
+                self._check_size(size or self.record.total)
+                digest = self._verified(expected)
+                self.data.sync()
+                self.data.close()
+                return self._owner.publish(self, digest, labels or {}, lease)
+            finally:
+                self.close()
 
     def close(self) -> None:
         """Close without committing; idempotent."""
-        if self._open:
-            self._open = False
-            self.data.close()
-            self._owner.released(self)
+        with self._lock:
+            if self._open:
+                self._open = False
+                self.data.close()
+                self._owner.released(self)
 
     def status(self) -> IngestStatus:
         """What is known of this write now; may be called from another thread."""
@@ -166,6 +170,13 @@ class OpenIngest:
     def _check_open(self) -> None:
         if not self._open:
             raise FailedPrecondition(f'ingest "{self.record.ref}" is closed')
+
+    def _check_total(self, size: int) -> None:
+        if self.record.total and size > self.record.total:
+            raise OutOfRange(
+                f'ingest "{self.record.ref}": {size} bytes are more than the announced'
+                f" {self.record.total}"
+            )
 
     def _check_size(self, want: int) -> None:
         if want and want != self.data.size:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -93,6 +94,34 @@ def test_closing_keeps_what_is_being_written(reopen: Opener) -> None:
         ingest.write(b"d")
     with reopen() as content:
         assert content.tenant("t").status("r").offset == 3
+
+
+def test_closing_while_others_write_is_safe(reopen: Opener) -> None:
+    started = threading.Barrier(5)
+    outcomes: list[str] = []
+
+    def write(content: Content, number: int) -> None:
+        with content.tenant("t").ingest(f"r{number}") as ingest:
+            started.wait()
+            try:
+                while True:
+                    ingest.write(b"%d" % number * 10_000)
+            except FailedPrecondition as e:
+                outcomes.append(str(e))
+
+    with reopen() as content:
+        threads = [threading.Thread(target=write, args=(content, n)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        started.wait()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [f'ingest "r{n}" is closed' for n in range(4)]
+    with reopen() as content:
+        for number in range(4):
+            with content.tenant("t").ingest(f"r{number}") as ingest:
+                digest = ingest.digest()
+                assert digest == Digest.of(b"%d" % number * ingest.offset)
 
 
 def test_files_are_private(tmp_path: Path, reopen: Opener) -> None:

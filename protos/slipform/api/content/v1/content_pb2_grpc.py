@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ContentServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """One content store; all tenants of it.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -127,7 +128,8 @@ class ContentServiceStub:
 
 
 class ContentServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """One content store; all tenants of it.
+    """
 
     def GetInfo(self, request, context):
         """What is known of one blob. NOT_FOUND when the tenant does not have it.
@@ -363,7 +365,8 @@ def add_ContentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ContentService:
-    """Missing associated documentation comment in .proto file."""
+    """One content store; all tenants of it.
+    """
 
     @staticmethod
     def GetInfo(request,

@@ -31,6 +31,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ContentServiceStub:
+    """One content store; all tenants of it."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -82,6 +84,8 @@ class ContentServiceStub:
 
 @_typing.type_check_only
 class ContentServiceAsyncStub(ContentServiceStub):
+    """One content store; all tenants of it."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetInfo: _aio.UnaryUnaryMultiCallable[_content_pb2.GetInfoRequest, _content_pb2.GetInfoResponse]  # type: ignore[assignment]
     """What is known of one blob. NOT_FOUND when the tenant does not have it."""
@@ -129,6 +133,8 @@ class ContentServiceAsyncStub(ContentServiceStub):
     """How a client on the same host gets descriptors of blobs instead of streams."""
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
+    """One content store; all tenants of it."""
+
     @_abc_1.abstractmethod
     def GetInfo(
         self,
