@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from testkit.requires import find_tool
 
 from slipform.api.executor.v1 import executor_pb2_grpc
 from slipform.core.errors import DomainError
@@ -19,6 +18,7 @@ from slipform.rpc.proxy.executor import RemoteExecutor
 from slipform.rpc.server import Server, Service
 from slipform.testing.execution import ExecutionWorld, ExecutorContract
 from slipform.testing.execution_world import make_root
+from testkit.requires import find_tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,22 @@ def oci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Execution]:
     if not (find_tool("runc") or find_tool("crun")):
         pytest.skip("needs runc or crun (apt-get install runc)")
     yield from running(OciDriver, tmp_path_factory.mktemp("oci"))
+
+
+@pytest.fixture(scope="module")
+def remote_native(
+    native: Execution, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RemoteExecutor]:
+    with over_grpc(native, tmp_path_factory.mktemp("s")) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def remote_oci(
+    oci: Execution, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RemoteExecutor]:
+    with over_grpc(oci, tmp_path_factory.mktemp("s")) as executor:
+        yield executor
 
 
 def running(factory: type[NativeDriver | OciDriver], state: Path) -> Iterator[Execution]:
@@ -90,29 +106,15 @@ class TestOci(ExecutorContract):
 
 
 class TestNativeOverGrpc(ExecutorContract):
-    @pytest.fixture(scope="class")
-    def remote(
-        self, native: Execution, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[RemoteExecutor]:
-        with over_grpc(native, tmp_path_factory.mktemp("s")) as executor:
-            yield executor
-
     @pytest.fixture
-    def world(self, remote: RemoteExecutor, root: Path) -> ExecutionWorld:
-        return ExecutionWorld(remote, root)
+    def world(self, remote_native: RemoteExecutor, root: Path) -> ExecutionWorld:
+        return ExecutionWorld(remote_native, root)
 
-    def test_info_travels(self, native: Execution, remote: RemoteExecutor) -> None:
-        assert remote.info() == native.info()
+    def test_info_travels(self, native: Execution, remote_native: RemoteExecutor) -> None:
+        assert remote_native.info() == native.info()
 
 
 class TestOciOverGrpc(ExecutorContract):
-    @pytest.fixture(scope="class")
-    def remote(
-        self, oci: Execution, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[RemoteExecutor]:
-        with over_grpc(oci, tmp_path_factory.mktemp("s")) as executor:
-            yield executor
-
     @pytest.fixture
-    def world(self, remote: RemoteExecutor, root: Path) -> ExecutionWorld:
-        return ExecutionWorld(remote, root)
+    def world(self, remote_oci: RemoteExecutor, root: Path) -> ExecutionWorld:
+        return ExecutionWorld(remote_oci, root)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +30,7 @@ from slipform.testing.execution_world import ExecutionWorld, collect, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from slipform.core.execution import RunEvent, RunHandle
 
@@ -446,7 +446,7 @@ class LimitContract:
         ran = world.shell("ls /sys/class/net; ping -c1 -W5 127.0.0.1", network=Network.NONE)
         assert ran.lines[0] == "lo"
         assert ran.exited.code == 0
-        assert "lo" == world.shell("ls /sys/class/net", network=Network.NONE).stdout.strip()
+        assert world.shell("ls /sys/class/net", network=Network.NONE).stdout.strip() == "lo"
 
 
 class ExecutorContract(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from slipform.core.errors import DomainError, Unsupported
 from slipform.core.execution import ExecutableNotFound, ExecutableNotRunnable
 from slipform.core.linux import cgroups, process
+from slipform.drivers.executor import executables
 from slipform.drivers.executor.mountpoints import MountPoints
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def start(request: Request, root: int, stdio: list[int]) -> RuntimeChild:
     """
     settings = request.settings
     spec = request.spec
+    executables.check(root, spec["process"])
+    _limit_capabilities(spec["process"]["capabilities"])
     _make_cwd(spec, root)
     spec["root"]["path"] = request.root
     bundle = Path(settings["bundle"])
@@ -87,6 +90,13 @@ def start(request: Request, root: int, stdio: list[int]) -> RuntimeChild:
         _reap()
         raise
     return child
+
+
+def _limit_capabilities(sets: dict[str, list[str]]) -> None:
+    """Leave out what we do not have ourselves: runtimes refuse where docker's daemon shrugs."""
+    owned = process.permitted_mask()
+    for name, wanted in sets.items():
+        sets[name] = [each for each in wanted if process.mask_of((each,)) & owned]
 
 
 def _make_cwd(spec: dict[str, Any], root: int) -> None:
