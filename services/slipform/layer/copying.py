@@ -81,7 +81,7 @@ def copy_data(src_fd: int, dst_fd: int, size: int) -> None:
 def copy_tree(src: Path, dst: Path) -> None:
     """Make ``dst`` (absent or an empty directory) a copy of the directory ``src``.
 
-    Nobody changes either of them meanwhile. Sockets are left out.
+    Nobody changes either of them meanwhile. Sockets become sockets that nobody listens on.
 
     Raises:
         OSError: as the kernel refused it; ``dst`` is then left as far as it got.
@@ -167,7 +167,7 @@ class _TreeCopy:
                 raise
             self._push(src_fd, dst_fd, level.prefix + name + b"/")
             return True
-        if stat.S_ISSOCK(mode) or (status.st_nlink > 1 and self._linked(level, name, status)):
+        if status.st_nlink > 1 and self._linked(level, name, status):
             return False
         if stat.S_ISREG(mode):
             self._copy_regular(level, name, status)
@@ -225,7 +225,7 @@ def _finish(
 
 
 def _copy_special(level: _Level, name: bytes, status: os.stat_result) -> None:
-    """Symbolic links, fifos and device nodes: nothing that may be opened."""
+    """Symbolic links, fifos, sockets and device nodes: nothing that may be opened."""
     dst = level.dst_fd
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(name, dir_fd=level.src_fd), name, dir_fd=dst)

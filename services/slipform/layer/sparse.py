@@ -80,10 +80,10 @@ def _read_map(entry: TarEntry, stream: TarStream) -> tuple[Segments, int]:
         taken += BLOCK
         *complete, text = text.split(b"\n")
         lines += complete
-        if len(text) > _MAX_DIGITS:
-            raise Malformed("sparse map has a line that is no number")
         if lines:
             wanted = 1 + 2 * _count(lines[0])
+        if len(lines) < wanted and len(text) > _MAX_DIGITS:
+            raise Malformed("sparse map has a line that is no number")
     return _from_numbers(lines[1:wanted]), taken
 
 

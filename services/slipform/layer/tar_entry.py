@@ -58,7 +58,10 @@ def number(text: bytes) -> int:
 
 def checksum_is_right(block: bytes) -> bool:
     """Whether a header's checksum holds, with unsigned or (old Sun tars) signed bytes."""
-    stored = number(block[148:156])
+    try:
+        stored = number(block[148:156])
+    except Malformed:
+        return False
     if block.isascii():
         # Adler-32 counts 1 + the sum of the bytes modulo 65521, which 512 ASCII bytes stay below.
         field_sum = sum(block[148:156])
