@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
@@ -20,3 +21,9 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=5000)
 settings.load_profile("slipform")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Stands here, since pytest asks only the conftest files it knows at its start."""
+    text = "rewrite the expected files below tests/golden with what the code says now"
+    parser.addoption("--update-golden", action="store_true", help=text)

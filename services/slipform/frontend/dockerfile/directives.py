@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from slipform.frontend.dockerfile.text import TextError, check_utf8, printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -55,6 +57,11 @@ def read_directives(text: Text) -> Directives:
         name = match[1].lower() if match else ""
         if match is None or name not in _KNOWN:
             break
+        try:
+            check_utf8(line)
+        except TextError as e:
+            at = text.range(number, column=e.offset + 1)
+            raise text.fault(str(e), at, e.expected) from e
         if name in found:
             at = text.range(number, column=match.start(1) + 1)
             raise text.fault(f"only one {name} parser directive can be used", at)
@@ -82,7 +89,7 @@ def _interpret(text: Text, found: dict[str, tuple[str, int]]) -> Directives:
             )
         result = replace(result, checks=checks)
     reference, options = detect_syntax(text.lines)
-    return replace(result, syntax=reference, syntax_options=options)
+    return replace(result, syntax=printable(reference), syntax_options=printable(options))
 
 
 def parse_checks(value: str) -> Checks | None:

@@ -233,7 +233,7 @@ def _secret(spec: MountSpec) -> MountSpec:
     if not target and not spec.env:
         target = f"/run/secrets/{posixpath.basename(name)}"
     mode = 0o400 if spec.mode is None else spec.mode
-    return replace(spec, id=name, source="", target=target, mode=mode)
+    return replace(spec, id=name, source="", target=target, mode=mode, read_only=True)
 
 
 def _inside(source: str) -> str:

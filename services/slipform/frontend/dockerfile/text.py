@@ -56,8 +56,18 @@ class Text:
 def fault(message: str, at: SourceRange, source_line: str, expected: str = "") -> InvalidArgument:
     """An ``InvalidArgument`` whose sentence begins with the place."""
     return InvalidArgument(
-        f"{at}: {message}", source=at, source_line=source_line, expected=expected
+        printable(f"{at}: {message}"),
+        source=at,
+        source_line=printable(source_line),
+        expected=expected,
     )
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD where the file's bytes were not UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def decode(data: bytes, name: str) -> Text:
@@ -72,7 +82,8 @@ def decode(data: bytes, name: str) -> Text:
     if len(data) > MAX_SIZE:
         raise InvalidArgument(f"{name}: {len(data)} bytes, want at most {MAX_SIZE}")
     content = data.decode("utf-8", "surrogateescape")
-    text = Text(name, tuple(content.removeprefix(BOM).split("\n")))
+    # A line feed ends a line; it does not begin another, empty one.
+    text = Text(name, tuple(content.removeprefix(BOM).removesuffix("\n").split("\n")))
     if "\0" in content:
         number = next(i for i, line in enumerate(text.lines, 1) if "\0" in line)
         column = text.lines[number - 1].index("\0") + 1

@@ -20,7 +20,8 @@ class Advice:
     """Collects warnings in the order in which they are found, each once."""
 
     checks: Checks
-    _found: dict[Warning, None] = field(default_factory=dict)
+    _found: dict[Warning, str] = field(default_factory=dict)
+    """Each with the line of the file that it is about."""
 
     def add(self, rule: str, message: str, statement: Statement) -> None:
         """Report a finding about a statement, unless a ``check`` directive says no."""
@@ -28,12 +29,13 @@ class Advice:
             return
         own = comment_checks(statement.comments)
         if own is None or own.allows(rule):
-            self._found[Warning(rule, message, statement.range)] = None
+            line = statement.source.line(statement.range.start_line)
+            self._found[Warning(rule, message, statement.range)] = line
 
     def add_general(self, rule: str, message: str, at: SourceRange | None = None) -> None:
         """Report a finding about the whole."""
         if self.checks.allows(rule):
-            self._found[Warning(rule, message, at)] = None
+            self._found[Warning(rule, message, at)] = ""
 
     def found(self) -> tuple[Warning, ...]:
         """What was found, as advice."""
@@ -53,5 +55,6 @@ class Advice:
             raise InvalidArgument(
                 f"{first.source}: lint violation found for rules: {rules}: {first.message}",
                 source=first.source,
+                source_line=self._found[first],
             )
         return found

@@ -145,7 +145,7 @@ class StageContext:
         missing = self._expander.missing
         if not missing:
             return
-        for name in sorted(missing):
+        for name in sorted(filter(str.isidentifier, missing)):
             hint = did_you_mean(name, self.state.scope.names()).replace("mean ", "mean $")
             message = f"Usage of undefined variable '${name}'{hint}"
             self.session.advice.add("UndefinedVar", message, statement)
