@@ -106,7 +106,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     manifest = Manifest.decode(data, where)
     if manifest.media_type not in media_types.MANIFESTS:
         raise InvalidArgument(
-            f'{where}: media type "{manifest.media_type}" is not an image manifest'
+            f"{where}: media type {manifest.media_type!r} is not an image manifest"
         )
     if len(manifest.layers) > MAX_LAYERS:
         raise InvalidArgument(f"{where}: {len(manifest.layers)} layers, want at most {MAX_LAYERS}")
@@ -116,9 +116,14 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 def decode_config(data: bytes, where: str) -> ImageConfig:
     """Read the bytes of an image config; raises ``InvalidArgument``."""
     try:
-        return ImageConfig.decode(data, where)
+        config = ImageConfig.decode(data, where)
+        # JSON can name half a character, which no database and no message can hold.
+        config.encode()
     except OverflowError as e:  # JSON has numbers that no integer holds: 1e999
         raise InvalidArgument(f"{where}: a number is out of range: {e}") from e
+    except UnicodeEncodeError as e:
+        raise InvalidArgument(f"{where}: a text is not Unicode") from e
+    return config
 
 
 def pair_layers(

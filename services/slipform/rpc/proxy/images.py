@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from slipform.api.images.v1 import images_pb2 as pb
 from slipform.api.images.v1 import images_pb2_grpc as pb_grpc
 from slipform.core.content import CHUNK_SIZE, DEFAULT_TENANT
+from slipform.core.errors import DomainError
 from slipform.core.images import Unpacked
 from slipform.rpc.convert.images import (
     details_from_pb,
@@ -108,17 +109,21 @@ class RemoteImages:
 
     def load(self, archive: Iterable[bytes]) -> Iterator[Image]:
         """As ``ImageStore.load``."""
-        return self._load(pb.LoadRequest(data=data) for data in _pieces(archive))
+        feed = _Feed(archive)
+        return self._load((pb.LoadRequest(data=data) for data in feed), feed)
 
     def load_file(self, path: Path) -> Iterator[Image]:
         """As ``load``, of an archive that the server reads in place; ``path`` is absolute."""
-        return self._load(iter((pb.LoadRequest(path=str(path)),)))
+        return self._load(iter((pb.LoadRequest(path=str(path)),)), _Feed(()))
 
-    def _load(self, requests: Iterator[pb.LoadRequest]) -> Iterator[Image]:
+    def _load(self, requests: Iterator[pb.LoadRequest], feed: _Feed) -> Iterator[Image]:
         call = self._stub.Load(requests, metadata=self._metadata)
         try:
             for response in domain_stream(call):
                 yield image_from_pb(response.image)
+        except DomainError as e:
+            feed.explain(e)
+            raise
         finally:
             call.cancel()
 
@@ -153,9 +158,14 @@ class RemoteImages:
 
     def _import(self, options: pb.ImportOptions, archive: Iterable[bytes]) -> Image:
         first = pb.ImportRequest(options=options)
-        requests = chain((first,), (pb.ImportRequest(data=data) for data in _pieces(archive)))
-        with domain_errors():
-            response = self._stub.Import(requests, metadata=self._metadata)
+        feed = _Feed(archive)
+        requests = chain((first,), (pb.ImportRequest(data=data) for data in feed))
+        try:
+            with domain_errors():
+                response = self._stub.Import(requests, metadata=self._metadata)
+        except DomainError as e:
+            feed.explain(e)
+            raise
         return image_from_pb(response.image)
 
     def unpack(self, name: str, *, platform: Platform | None = None) -> Unpacked:
@@ -184,6 +194,29 @@ def _options(
 
 def _platform(value: Platform | None) -> types_pb2.Platform | None:
     return None if value is None else platform_to_pb(value)
+
+
+class _Feed:
+    """The caller's chunks on their way out, cut to size; remembers how they failed.
+
+    They are read in a thread of grpc, which swallows what they raise.
+    """
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from _pieces(self._chunks)
+        except (OSError, ValueError, DomainError) as e:
+            self._error = e
+            raise
+
+    def explain(self, error: DomainError) -> None:
+        """Raise what the chunks raised, when that is why the call failed."""
+        if self._error is not None:
+            raise self._error from error
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
