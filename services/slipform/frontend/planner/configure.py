@@ -92,11 +92,13 @@ def expose(context: StageContext, instruction: ins.Words) -> None:
     for text in instruction.words:
         for word in context.expand_words(text, statement):
             try:
-                found += parse_port(word)
+                ports = parse_port(word)
             except TextError as e:
                 raise statement.fault(str(e), statement.start, e.expected) from e
+            # A range is short to write and long to keep.
+            context.session.charge(64 * len(ports), statement)
+            found += ports
     context.state.ports.update(found)
-    context.session.charge(sum(map(len, found)), statement)
     context.state.history.append(history.plain_words("EXPOSE", found))
 
 
