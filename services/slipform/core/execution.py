@@ -96,6 +96,9 @@ class RunRequest:
     stdin: bytes = b""
     open_stdin: bool = False
     """Standard input is fed by ``RunHandle.write_stdin``; ``stdin`` must then be empty."""
+    own_files: bool = False
+    """/etc/hosts, /etc/hostname and /etc/resolv.conf are the run's own and writable, as with
+    ``docker run``; otherwise they are shared and read-only, as in BuildKit's RUN."""
 
 
 @dataclass(frozen=True, slots=True)

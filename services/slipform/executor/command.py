@@ -46,6 +46,7 @@ def run_request(container: str, request: ContainerRequest, config: RunConfig) ->
         cap_drop=request.cap_drop,
         stdin=request.stdin,
         open_stdin=request.attach_stdin,
+        own_files=True,
     )
 
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slipform.core.errors import AlreadyExists, InvalidArgument
 from slipform.core.execution import Bundle, RunEvent, RunHandle, RunRequest
-from slipform.executor.spec import ProvidedFiles, write_spec
+from slipform.executor.files import FileProvider
+from slipform.executor.spec import write_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from slipform.core.executor_driver import DriverInfo, ExecutorDriver
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_HOSTS: Final = """\
-127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
-fe00::0\tip6-localnet
-ff00::0\tip6-mcastprefix
-ff02::1\tip6-allnodes
-ff02::2\tip6-allrouters
-"""
-_RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
 
 class Execution:
@@ -43,9 +33,7 @@ class Execution:
             state: a directory of this service alone.
         """
         self._driver = driver
-        self._runs = state / "runs"
-        shutil.rmtree(self._runs, ignore_errors=True)
-        self._runs.mkdir(mode=0o700, parents=True)
+        self._files = FileProvider(state / "files")
         self._lock = threading.Lock()
         self._running: dict[str, RunHandle | None] = {}
 
@@ -63,9 +51,7 @@ class Execution:
             raise InvalidArgument("run: stdin and open_stdin exclude each other")
         self._reserve(request.id)
         try:
-            directory = self._runs / request.id
-            directory.mkdir(mode=0o700)
-            spec = write_spec(request, _provide(request, directory))
+            spec = write_spec(request, self._files.provide(request))
             bundle = Bundle(
                 request.id,
                 spec,
@@ -98,7 +84,7 @@ class Execution:
             self._running[run_id] = None
 
     def _forget(self, run_id: str) -> None:
-        shutil.rmtree(self._runs / run_id, ignore_errors=True)
+        self._files.take_back(run_id)
         with self._lock:
             self._running.pop(run_id, None)
 
@@ -145,22 +131,3 @@ def close_events(events: Iterator[RunEvent]) -> None:
     """Stop iterating early: kills the process and waits until it is gone, where it still runs."""
     if isinstance(events, Generator):
         events.close()
-
-
-def _provide(request: RunRequest, directory: Path) -> ProvidedFiles:
-    """Write the files that a container gets by bind mount, world-readable in a private place."""
-    lines = [_HOSTS, f"127.0.1.1\t{request.hostname}\n" if request.hostname else ""]
-    for name, address in request.extra_hosts:
-        if not name or re.search(r"[\s#\0]", f"{name}{address}"):
-            raise InvalidArgument(f"extra host {name!r} {address!r} is malformed")
-        lines.append(f"{address}\t{name}\n")
-    resolver = b""
-    with contextlib.suppress(OSError):
-        resolver = _RESOLV_CONF.read_bytes()
-    files = ProvidedFiles(directory / "hosts", directory / "hostname", directory / "resolv.conf")
-    files.hosts.write_text("".join(lines), "utf-8")
-    files.hostname.write_text(f"{request.hostname}\n", "utf-8")
-    files.resolv_conf.write_bytes(resolver)
-    for path in (files.hosts, files.hostname, files.resolv_conf):
-        path.chmod(0o644)
-    return files

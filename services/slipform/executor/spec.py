@@ -42,6 +42,7 @@ class ProvidedFiles:
     hosts: Path
     hostname: Path
     resolv_conf: Path
+    writable: bool
 
 
 def write_spec(request: RunRequest, files: ProvidedFiles) -> dict[str, Any]:
@@ -142,6 +143,7 @@ def _mounts(
     guarded = ["nosuid", "noexec", "nodev"]
     access = "rw" if privileged else "ro"
     shm = resources.shm_size or 64 << 20
+    bound = ["rbind", "rprivate", "rw" if files.writable else "ro"]
     return [
         _mount("/proc", "proc", "proc", guarded),
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -151,9 +153,9 @@ def _mounts(
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*guarded, access]),
         _mount("/dev/mqueue", "mqueue", "mqueue", guarded),
         _mount("/dev/shm", "tmpfs", "shm", [*guarded, "mode=1777", f"size={shm}"]),  # noqa: S108 - the container's, not ours
-        _mount("/etc/resolv.conf", "bind", str(files.resolv_conf), ["rbind", "rprivate"]),
-        _mount("/etc/hostname", "bind", str(files.hostname), ["rbind", "rprivate"]),
-        _mount("/etc/hosts", "bind", str(files.hosts), ["rbind", "rprivate"]),
+        _mount("/etc/resolv.conf", "bind", str(files.resolv_conf), bound),
+        _mount("/etc/hostname", "bind", str(files.hostname), bound),
+        _mount("/etc/hosts", "bind", str(files.hosts), bound),
     ]  # fmt: skip
 
 

@@ -131,9 +131,7 @@ class LifetimeContract:
         handle = world.executor.run(
             world.request("/bin/sh", "-c", "echo up; sleep 1000 & wait", timeout_s=60)
         )
-        events: list[RunEvent] = []
-        for event in _cancel_at_output(handle):
-            events.append(event)
+        events = list(_cancel_at_output(handle))
         assert events[-1] == Exited(137, signal=9, cancelled=True)
 
     def test_background_children_die_with_the_process(self, world: ExecutionWorld) -> None:
@@ -149,10 +147,12 @@ class LifetimeContract:
         # Its id is free again as soon as nothing of it is left.
         for attempt in itertools.count():
             try:
-                assert collect(world.executor.run(world.request("/bin/true", id=request.id)))
-                return
+                ran = world.run("/bin/true", id=request.id)
             except AlreadyExists:
                 assert attempt < 10_000
+            else:
+                assert ran.exited == Exited(0)
+                return
 
     def test_an_id_that_runs_is_taken(self, world: ExecutionWorld) -> None:
         world.share_root()
@@ -211,7 +211,7 @@ class StartContract:
 
     def test_a_directory(self, world: ExecutionWorld) -> None:
         with pytest.raises(ExecutableNotRunnable):
-            world.run("/tmp")
+            world.run("/root")
 
     def test_a_file_of_no_known_format(self, world: ExecutionWorld) -> None:
         program = world.root / "bin" / "odd"
@@ -394,6 +394,14 @@ class MountContract:
         assert "10.1.2.3\tdb" in ran.lines
         assert "127.0.0.1\tlocalhost" in ran.lines
         assert ran.lines[-2:] == ["box", "box"]
+
+    def test_provided_files_are_read_only_unless_they_are_its_own(
+        self, world: ExecutionWorld
+    ) -> None:
+        script = "echo 1.2.3.4 x >>/etc/hosts; tail -1 /etc/hosts"
+        assert "1.2.3.4" not in world.shell(script).stdout
+        assert world.shell(script, own_files=True).lines == ["1.2.3.4 x"]
+        assert "1.2.3.4" not in world.shell("cat /etc/hosts", own_files=True).stdout
 
     def test_an_extra_host_cannot_write_lines_of_its_own(self, world: ExecutionWorld) -> None:
         with pytest.raises(InvalidArgument):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from slipform.core.execution import Executor, RunEvent
 
-PASSWD: Final = """\
+ACCOUNTS: Final = """\
 root:x:0:0:root:/root:/bin/sh
 app:x:1000:1000::/home/app:/bin/sh
 other:x:1001:1001::/home/other:/bin/sh
@@ -116,7 +116,7 @@ def make_root(root: Path, busybox: Path) -> Path:
     for applet in listed.stdout.split():
         if applet != "busybox":
             (root / "bin" / applet).symlink_to("busybox")
-    (root / "etc" / "passwd").write_text(PASSWD)
+    (root / "etc" / "passwd").write_text(ACCOUNTS)
     (root / "etc" / "group").write_text(GROUP)
     return root
 

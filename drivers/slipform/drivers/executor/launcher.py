@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import slipform.core
 import slipform.drivers
 from slipform.core.errors import FailedPrecondition, Unavailable
 from slipform.drivers.executor.zygote import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _START: Final = (
     "import sys; sys.path[:0] = sys.argv[1:]; "
@@ -24,15 +27,19 @@ _GRACE_S: Final = 10.0
 class Launcher:
     """Owns one zygote process; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, admit: Callable[[int], None] = lambda _: None) -> None:
         """Exec the zygote, and wait until it is ready.
+
+        Args:
+            admit: called with the process number of each zygote before it starts anything.
 
         Raises:
             Unavailable: it did not start.
         """
         self._lock = threading.Lock()
         self._closed = False
-        self._process, self._commands = _spawn()
+        self._admit = admit
+        self._process, self._commands = self._start()
 
     def open_run(self) -> socket.socket:
         """A control socket with a fresh monitor at its other end.
@@ -51,7 +58,7 @@ class Launcher:
             except OSError:
                 # Somebody killed it. Its runs died with it; later ones get a new one.
                 self._end()
-                self._process, self._commands = _spawn()
+                self._process, self._commands = self._start()
                 socket.send_fds(self._commands, [b"r"], [theirs.fileno()])
         return ours
 
@@ -61,6 +68,11 @@ class Launcher:
             if not self._closed:
                 self._closed = True
                 self._end()
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        process, commands = _spawn()
+        self._admit(process.pid)
+        return process, commands
 
     def _end(self) -> None:
         self._commands.close()

@@ -40,7 +40,7 @@ class NativeDriver:
         self._cgroup = cgroup_name(state)
         cgroups.sweep(self._cgroup)
         self._guarded = cgroups.prepare(self._cgroup)
-        self._launcher = Launcher()
+        self._launcher = Launcher(self._admit)
 
     @classmethod
     def probe(cls, root: Path) -> None:
@@ -67,6 +67,10 @@ class NativeDriver:
         return Run(
             self._launcher.open_run(), bundle, settings, str(self._root), finished=lambda: None
         )
+
+    def _admit(self, pid: int) -> None:
+        if self._guarded:
+            cgroups.admit(self._cgroup, pid)
 
     def close(self) -> None:
         """End the zygote, all runs, and the cgroups."""

@@ -3,9 +3,13 @@
 All groups of one daemon stand under one name at the root of each hierarchy, so that a successor
 finds what an unclean death left behind::
 
-    <name>/sandbox        device rules; runs without limits
+    <name>/sandbox        device rules
+    <name>/sandbox/all    version 2 only: runs without limits
     <name>/sandbox/<id>   one run with limits
     <name>/open/<id>      the same for privileged runs: no device rules
+
+Moving a process into a group makes the kernel wait for all processors, some 5 ms. So what starts
+runs stands in the sandbox itself (``admit``), and ordinary runs are born there.
 """
 
 from __future__ import annotations
@@ -112,6 +116,18 @@ def prepare(name: str) -> bool:
     return False
 
 
+def admit(name: str, pid: int) -> None:
+    """Move a process that will start runs under the device rules; best effort."""
+    found = hierarchies()
+    devices = found.v1.get("devices") or found.unified
+    if devices is None:
+        return
+    for directory in (devices / name / "sandbox" / "all", devices / name / "sandbox"):
+        if directory.exists():
+            _write(directory / "cgroup.procs", str(pid))
+            return
+
+
 def create(name: str, run: str, resources: Mapping[str, Any], *, sandbox: bool) -> Group:
     """Make the group of one run.
 
@@ -119,7 +135,7 @@ def create(name: str, run: str, resources: Mapping[str, Any], *, sandbox: bool) 
         name: of the daemon's groups, as given to ``prepare``.
         run: the id of the run.
         resources: the runtime-spec's ``linux.resources``.
-        sandbox: put it under the device rules.
+        sandbox: whether it stays under the device rules of whoever starts it.
 
     Raises:
         Unsupported: a limit is asked for that this machine can't set.
@@ -140,8 +156,8 @@ def _create_v1(
 ) -> Group:  # fmt: skip
     joined: list[Path] = []
     own: list[Path] = []
-    if sandbox and "devices" in found.v1:
-        joined.append(found.v1["devices"] / name / "sandbox")
+    if not sandbox and "devices" in found.v1:
+        joined.append(found.v1["devices"])
     for controller, settings in limits.items():
         if controller not in found.v1:
             raise Unsupported(f"cgroup controller {controller} is not there")
@@ -168,8 +184,7 @@ def _create_v2(
         return Group(())
     parent = found.unified / name / ("sandbox" if sandbox else "open")
     if not limits:
-        shared = parent / "all"
-        return Group((shared,) if sandbox and shared.exists() else ())
+        return Group(()) if sandbox else Group((_make(parent / "all"),))
     _make(parent)
     wanted = " ".join(f"+{controller}" for controller in limits)
     for directory in (found.unified, found.unified / name, parent):

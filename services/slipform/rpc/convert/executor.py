@@ -88,6 +88,7 @@ def request_to_pb(value: RunRequest) -> pb.ProcessSpec:
         timeout_ns=round(value.timeout_s * _SECOND_NS),
         stdin=value.stdin,
         open_stdin=value.open_stdin,
+        own_files=value.own_files,
     )
 
 
@@ -112,6 +113,7 @@ def request_from_pb(value: pb.ProcessSpec) -> RunRequest:
         timeout_s=value.timeout_ns / _SECOND_NS,
         stdin=value.stdin,
         open_stdin=value.open_stdin,
+        own_files=value.own_files,
     )
 
 

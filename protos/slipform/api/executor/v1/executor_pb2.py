@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from slipform.api.types.v1 import types_pb2 as slipform_dot_api_dot_types_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'slipform/api/executor/v1/executor.proto\x12\x18slipform.api.executor.v1\x1a!slipform/api/types/v1/types.proto\"\x9b\x01\n\tResources\x12\x0e\n\x06memory\x18\x01 \x01(\x03\x12\x0c\n\x04pids\x18\x02 \x01(\x03\x12\x14\n\x0c\x63pu_quota_us\x18\x03 \x01(\x03\x12\x15\n\rcpu_period_us\x18\x04 \x01(\x03\x12\x10\n\x08shm_size\x18\x05 \x01(\x03\x12\x31\n\x07ulimits\x18\x06 \x03(\x0b\x32 .slipform.api.executor.v1.Ulimit\"2\n\x06Ulimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04soft\x18\x02 \x01(\x03\x12\x0c\n\x04hard\x18\x03 \x01(\x03\"*\n\tExtraHost\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x9c\x01\n\nRunRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32%.slipform.api.executor.v1.ProcessSpecH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0cstdin_closed\x18\x03 \x01(\x08H\x00\x12\x10\n\x06signal\x18\x04 \x01(\x05H\x00\x12\x10\n\x06\x63\x61ncel\x18\x05 \x01(\x08H\x00\x42\t\n\x07request\"\xb4\x01\n\x0bRunResponse\x12\x34\n\x07started\x18\x01 \x01(\x0b\x32!.slipform.api.executor.v1.StartedH\x00\x12\x32\n\x06output\x18\x02 \x01(\x0b\x32 .slipform.api.executor.v1.OutputH\x00\x12\x32\n\x06\x65xited\x18\x03 \x01(\x0b\x32 .slipform.api.executor.v1.ExitedH\x00\x42\x07\n\x05\x65vent\"\x86\x04\n\x0bProcessSpec\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06rootfs\x18\x02 \x03(\x0b\x32\x1c.slipform.api.types.v1.Mount\x12\x0c\n\x04\x61rgs\x18\x03 \x03(\t\x12\x0b\n\x03\x65nv\x18\x04 \x03(\t\x12\x0b\n\x03\x63wd\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x10\n\x08hostname\x18\x07 \x01(\t\x12\x32\n\x07network\x18\x08 \x01(\x0e\x32!.slipform.api.executor.v1.Network\x12\x34\n\x08security\x18\t \x01(\x0e\x32\".slipform.api.executor.v1.Security\x12,\n\x06mounts\x18\n \x03(\x0b\x32\x1c.slipform.api.types.v1.Mount\x12\x36\n\tresources\x18\x0b \x01(\x0b\x32#.slipform.api.executor.v1.Resources\x12\x11\n\tread_only\x18\x0c \x01(\x08\x12\x38\n\x0b\x65xtra_hosts\x18\r \x03(\x0b\x32#.slipform.api.executor.v1.ExtraHost\x12\x0f\n\x07\x63\x61p_add\x18\x0e \x03(\t\x12\x10\n\x08\x63\x61p_drop\x18\x0f \x03(\t\x12\x12\n\ntimeout_ns\x18\x10 \x01(\x03\x12\r\n\x05stdin\x18\x11 \x01(\x0c\x12\x12\n\nopen_stdin\x18\x12 \x01(\x08\"\x16\n\x07Started\x12\x0b\n\x03pid\x18\x01 \x01(\x03\"H\n\x06Output\x12\x30\n\x06stream\x18\x01 \x01(\x0e\x32 .slipform.api.executor.v1.Stream\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"c\n\x06\x45xited\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\x11\n\ttimed_out\x18\x03 \x01(\x08\x12\x11\n\tcancelled\x18\x04 \x01(\x08\x12\x15\n\rout_of_memory\x18\x05 \x01(\x08\"\xa7\x01\n\x13RunContainerRequest\x12\x38\n\x05start\x18\x01 \x01(\x0b\x32\'.slipform.api.executor.v1.ContainerSpecH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0cstdin_closed\x18\x03 \x01(\x08H\x00\x12\x10\n\x06signal\x18\x04 \x01(\x05H\x00\x12\x10\n\x06\x63\x61ncel\x18\x05 \x01(\x08H\x00\x42\t\n\x07request\"\xbd\x01\n\x14RunContainerResponse\x12\x34\n\x07started\x18\x01 \x01(\x0b\x32!.slipform.api.executor.v1.StartedH\x00\x12\x32\n\x06output\x18\x02 \x01(\x0b\x32 .slipform.api.executor.v1.OutputH\x00\x12\x32\n\x06\x65xited\x18\x03 \x01(\x0b\x32 .slipform.api.executor.v1.ExitedH\x00\x42\x07\n\x05\x65vent\"\x16\n\x05Words\x12\r\n\x05words\x18\x01 \x03(\t\"\xba\x04\n\rContainerSpec\x12\r\n\x05image\x18\x01 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12\x33\n\nentrypoint\x18\x03 \x01(\x0b\x32\x1f.slipform.api.executor.v1.Words\x12\x0b\n\x03\x65nv\x18\x04 \x03(\t\x12\x10\n\x03\x63wd\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04user\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x10\n\x08hostname\x18\x08 \x01(\t\x12\x32\n\x07network\x18\t \x01(\x0e\x32!.slipform.api.executor.v1.Network\x12\x34\n\x08security\x18\n \x01(\x0e\x32\".slipform.api.executor.v1.Security\x12-\n\x07volumes\x18\x0b \x03(\x0b\x32\x1c.slipform.api.types.v1.Mount\x12\x11\n\tread_only\x18\x0c \x01(\x08\x12\x0e\n\x06remove\x18\r \x01(\x08\x12\x36\n\tresources\x18\x0e \x01(\x0b\x32#.slipform.api.executor.v1.Resources\x12\x38\n\x0b\x65xtra_hosts\x18\x0f \x03(\x0b\x32#.slipform.api.executor.v1.ExtraHost\x12\x0f\n\x07\x63\x61p_add\x18\x10 \x03(\t\x12\x10\n\x08\x63\x61p_drop\x18\x11 \x03(\t\x12\r\n\x05stdin\x18\x12 \x01(\x0c\x12\x14\n\x0c\x61ttach_stdin\x18\x13 \x01(\x08\x42\x06\n\x04_cwdB\x07\n\x05_user\"\x10\n\x0eGetInfoRequest\"v\n\x0fGetInfoResponse\x12\x0e\n\x06\x64river\x18\x01 \x01(\t\x12\x0f\n\x07runtime\x18\x02 \x01(\t\x12\x16\n\x0e\x63group_version\x18\x03 \x01(\x05\x12\x14\n\x0c\x64\x65vice_rules\x18\x04 \x01(\x08\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t*F\n\x07Network\x12\x17\n\x13NETWORK_UNSPECIFIED\x10\x00\x12\x10\n\x0cNETWORK_HOST\x10\x01\x12\x10\n\x0cNETWORK_NONE\x10\x02*Q\n\x08Security\x12\x18\n\x14SECURITY_UNSPECIFIED\x10\x00\x12\x14\n\x10SECURITY_SANDBOX\x10\x01\x12\x15\n\x11SECURITY_INSECURE\x10\x02*F\n\x06Stream\x12\x16\n\x12STREAM_UNSPECIFIED\x10\x00\x12\x11\n\rSTREAM_STDOUT\x10\x01\x12\x11\n\rSTREAM_STDERR\x10\x02\x32\xbc\x02\n\x0f\x45xecutorService\x12V\n\x03Run\x12$.slipform.api.executor.v1.RunRequest\x1a%.slipform.api.executor.v1.RunResponse(\x01\x30\x01\x12q\n\x0cRunContainer\x12-.slipform.api.executor.v1.RunContainerRequest\x1a..slipform.api.executor.v1.RunContainerResponse(\x01\x30\x01\x12^\n\x07GetInfo\x12(.slipform.api.executor.v1.GetInfoRequest\x1a).slipform.api.executor.v1.GetInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'slipform/api/executor/v1/executor.proto\x12\x18slipform.api.executor.v1\x1a!slipform/api/types/v1/types.proto\"\x9b\x01\n\tResources\x12\x0e\n\x06memory\x18\x01 \x01(\x03\x12\x0c\n\x04pids\x18\x02 \x01(\x03\x12\x14\n\x0c\x63pu_quota_us\x18\x03 \x01(\x03\x12\x15\n\rcpu_period_us\x18\x04 \x01(\x03\x12\x10\n\x08shm_size\x18\x05 \x01(\x03\x12\x31\n\x07ulimits\x18\x06 \x03(\x0b\x32 .slipform.api.executor.v1.Ulimit\"2\n\x06Ulimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04soft\x18\x02 \x01(\x03\x12\x0c\n\x04hard\x18\x03 \x01(\x03\"*\n\tExtraHost\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x9c\x01\n\nRunRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32%.slipform.api.executor.v1.ProcessSpecH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0cstdin_closed\x18\x03 \x01(\x08H\x00\x12\x10\n\x06signal\x18\x04 \x01(\x05H\x00\x12\x10\n\x06\x63\x61ncel\x18\x05 \x01(\x08H\x00\x42\t\n\x07request\"\xb4\x01\n\x0bRunResponse\x12\x34\n\x07started\x18\x01 \x01(\x0b\x32!.slipform.api.executor.v1.StartedH\x00\x12\x32\n\x06output\x18\x02 \x01(\x0b\x32 .slipform.api.executor.v1.OutputH\x00\x12\x32\n\x06\x65xited\x18\x03 \x01(\x0b\x32 .slipform.api.executor.v1.ExitedH\x00\x42\x07\n\x05\x65vent\"\x99\x04\n\x0bProcessSpec\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06rootfs\x18\x02 \x03(\x0b\x32\x1c.slipform.api.types.v1.Mount\x12\x0c\n\x04\x61rgs\x18\x03 \x03(\t\x12\x0b\n\x03\x65nv\x18\x04 \x03(\t\x12\x0b\n\x03\x63wd\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x10\n\x08hostname\x18\x07 \x01(\t\x12\x32\n\x07network\x18\x08 \x01(\x0e\x32!.slipform.api.executor.v1.Network\x12\x34\n\x08security\x18\t \x01(\x0e\x32\".slipform.api.executor.v1.Security\x12,\n\x06mounts\x18\n \x03(\x0b\x32\x1c.slipform.api.types.v1.Mount\x12\x36\n\tresources\x18\x0b \x01(\x0b\x32#.slipform.api.executor.v1.Resources\x12\x11\n\tread_only\x18\x0c \x01(\x08\x12\x38\n\x0b\x65xtra_hosts\x18\r \x03(\x0b\x32#.slipform.api.executor.v1.ExtraHost\x12\x0f\n\x07\x63\x61p_add\x18\x0e \x03(\t\x12\x10\n\x08\x63\x61p_drop\x18\x0f \x03(\t\x12\x12\n\ntimeout_ns\x18\x10 \x01(\x03\x12\r\n\x05stdin\x18\x11 \x01(\x0c\x12\x12\n\nopen_stdin\x18\x12 \x01(\x08\x12\x11\n\town_files\x18\x13 \x01(\x08\"\x16\n\x07Started\x12\x0b\n\x03pid\x18\x01 \x01(\x03\"H\n\x06Output\x12\x30\n\x06stream\x18\x01 \x01(\x0e\x32 .slipform.api.executor.v1.Stream\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"c\n\x06\x45xited\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\x11\n\ttimed_out\x18\x03 \x01(\x08\x12\x11\n\tcancelled\x18\x04 \x01(\x08\x12\x15\n\rout_of_memory\x18\x05 \x01(\x08\"\xa7\x01\n\x13RunContainerRequest\x12\x38\n\x05start\x18\x01 \x01(\x0b\x32\'.slipform.api.executor.v1.ContainerSpecH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0cstdin_closed\x18\x03 \x01(\x08H\x00\x12\x10\n\x06signal\x18\x04 \x01(\x05H\x00\x12\x10\n\x06\x63\x61ncel\x18\x05 \x01(\x08H\x00\x42\t\n\x07request\"\xbd\x01\n\x14RunContainerResponse\x12\x34\n\x07started\x18\x01 \x01(\x0b\x32!.slipform.api.executor.v1.StartedH\x00\x12\x32\n\x06output\x18\x02 \x01(\x0b\x32 .slipform.api.executor.v1.OutputH\x00\x12\x32\n\x06\x65xited\x18\x03 \x01(\x0b\x32 .slipform.api.executor.v1.ExitedH\x00\x42\x07\n\x05\x65vent\"\x16\n\x05Words\x12\r\n\x05words\x18\x01 \x03(\t\"\xba\x04\n\rContainerSpec\x12\r\n\x05image\x18\x01 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12\x33\n\nentrypoint\x18\x03 \x01(\x0b\x32\x1f.slipform.api.executor.v1.Words\x12\x0b\n\x03\x65nv\x18\x04 \x03(\t\x12\x10\n\x03\x63wd\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04user\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x10\n\x08hostname\x18\x08 \x01(\t\x12\x32\n\x07network\x18\t \x01(\x0e\x32!.slipform.api.executor.v1.Network\x12\x34\n\x08security\x18\n \x01(\x0e\x32\".slipform.api.executor.v1.Security\x12-\n\x07volumes\x18\x0b \x03(\x0b\x32\x1c.slipform.api.types.v1.Mount\x12\x11\n\tread_only\x18\x0c \x01(\x08\x12\x0e\n\x06remove\x18\r \x01(\x08\x12\x36\n\tresources\x18\x0e \x01(\x0b\x32#.slipform.api.executor.v1.Resources\x12\x38\n\x0b\x65xtra_hosts\x18\x0f \x03(\x0b\x32#.slipform.api.executor.v1.ExtraHost\x12\x0f\n\x07\x63\x61p_add\x18\x10 \x03(\t\x12\x10\n\x08\x63\x61p_drop\x18\x11 \x03(\t\x12\r\n\x05stdin\x18\x12 \x01(\x0c\x12\x14\n\x0c\x61ttach_stdin\x18\x13 \x01(\x08\x42\x06\n\x04_cwdB\x07\n\x05_user\"\x10\n\x0eGetInfoRequest\"v\n\x0fGetInfoResponse\x12\x0e\n\x06\x64river\x18\x01 \x01(\t\x12\x0f\n\x07runtime\x18\x02 \x01(\t\x12\x16\n\x0e\x63group_version\x18\x03 \x01(\x05\x12\x14\n\x0c\x64\x65vice_rules\x18\x04 \x01(\x08\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t*F\n\x07Network\x12\x17\n\x13NETWORK_UNSPECIFIED\x10\x00\x12\x10\n\x0cNETWORK_HOST\x10\x01\x12\x10\n\x0cNETWORK_NONE\x10\x02*Q\n\x08Security\x12\x18\n\x14SECURITY_UNSPECIFIED\x10\x00\x12\x14\n\x10SECURITY_SANDBOX\x10\x01\x12\x15\n\x11SECURITY_INSECURE\x10\x02*F\n\x06Stream\x12\x16\n\x12STREAM_UNSPECIFIED\x10\x00\x12\x11\n\rSTREAM_STDOUT\x10\x01\x12\x11\n\rSTREAM_STDERR\x10\x02\x32\xbc\x02\n\x0f\x45xecutorService\x12V\n\x03Run\x12$.slipform.api.executor.v1.RunRequest\x1a%.slipform.api.executor.v1.RunResponse(\x01\x30\x01\x12q\n\x0cRunContainer\x12-.slipform.api.executor.v1.RunContainerRequest\x1a..slipform.api.executor.v1.RunContainerResponse(\x01\x30\x01\x12^\n\x07GetInfo\x12(.slipform.api.executor.v1.GetInfoRequest\x1a).slipform.api.executor.v1.GetInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'slipform.api.executor.v1.executor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NETWORK']._serialized_start=2517
-  _globals['_NETWORK']._serialized_end=2587
-  _globals['_SECURITY']._serialized_start=2589
-  _globals['_SECURITY']._serialized_end=2670
-  _globals['_STREAM']._serialized_start=2672
-  _globals['_STREAM']._serialized_end=2742
+  _globals['_NETWORK']._serialized_start=2536
+  _globals['_NETWORK']._serialized_end=2606
+  _globals['_SECURITY']._serialized_start=2608
+  _globals['_SECURITY']._serialized_end=2689
+  _globals['_STREAM']._serialized_start=2691
+  _globals['_STREAM']._serialized_end=2761
   _globals['_RESOURCES']._serialized_start=105
   _globals['_RESOURCES']._serialized_end=260
   _globals['_ULIMIT']._serialized_start=262
@@ -49,25 +49,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNRESPONSE']._serialized_start=518
   _globals['_RUNRESPONSE']._serialized_end=698
   _globals['_PROCESSSPEC']._serialized_start=701
-  _globals['_PROCESSSPEC']._serialized_end=1219
-  _globals['_STARTED']._serialized_start=1221
-  _globals['_STARTED']._serialized_end=1243
-  _globals['_OUTPUT']._serialized_start=1245
-  _globals['_OUTPUT']._serialized_end=1317
-  _globals['_EXITED']._serialized_start=1319
-  _globals['_EXITED']._serialized_end=1418
-  _globals['_RUNCONTAINERREQUEST']._serialized_start=1421
-  _globals['_RUNCONTAINERREQUEST']._serialized_end=1588
-  _globals['_RUNCONTAINERRESPONSE']._serialized_start=1591
-  _globals['_RUNCONTAINERRESPONSE']._serialized_end=1780
-  _globals['_WORDS']._serialized_start=1782
-  _globals['_WORDS']._serialized_end=1804
-  _globals['_CONTAINERSPEC']._serialized_start=1807
-  _globals['_CONTAINERSPEC']._serialized_end=2377
-  _globals['_GETINFOREQUEST']._serialized_start=2379
-  _globals['_GETINFOREQUEST']._serialized_end=2395
-  _globals['_GETINFORESPONSE']._serialized_start=2397
-  _globals['_GETINFORESPONSE']._serialized_end=2515
-  _globals['_EXECUTORSERVICE']._serialized_start=2745
-  _globals['_EXECUTORSERVICE']._serialized_end=3061
+  _globals['_PROCESSSPEC']._serialized_end=1238
+  _globals['_STARTED']._serialized_start=1240
+  _globals['_STARTED']._serialized_end=1262
+  _globals['_OUTPUT']._serialized_start=1264
+  _globals['_OUTPUT']._serialized_end=1336
+  _globals['_EXITED']._serialized_start=1338
+  _globals['_EXITED']._serialized_end=1437
+  _globals['_RUNCONTAINERREQUEST']._serialized_start=1440
+  _globals['_RUNCONTAINERREQUEST']._serialized_end=1607
+  _globals['_RUNCONTAINERRESPONSE']._serialized_start=1610
+  _globals['_RUNCONTAINERRESPONSE']._serialized_end=1799
+  _globals['_WORDS']._serialized_start=1801
+  _globals['_WORDS']._serialized_end=1823
+  _globals['_CONTAINERSPEC']._serialized_start=1826
+  _globals['_CONTAINERSPEC']._serialized_end=2396
+  _globals['_GETINFOREQUEST']._serialized_start=2398
+  _globals['_GETINFOREQUEST']._serialized_end=2414
+  _globals['_GETINFORESPONSE']._serialized_start=2416
+  _globals['_GETINFORESPONSE']._serialized_end=2534
+  _globals['_EXECUTORSERVICE']._serialized_start=2764
+  _globals['_EXECUTORSERVICE']._serialized_end=3080
 # @@protoc_insertion_point(module_scope)

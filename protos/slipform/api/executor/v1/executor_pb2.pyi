@@ -296,6 +296,7 @@ class ProcessSpec(_message.Message):
     TIMEOUT_NS_FIELD_NUMBER: _builtins.int
     STDIN_FIELD_NUMBER: _builtins.int
     OPEN_STDIN_FIELD_NUMBER: _builtins.int
+    OWN_FILES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique among running processes: letters, digits, "_", ".", "-"; never empty."""
     cwd: _builtins.str
@@ -316,6 +317,8 @@ class ProcessSpec(_message.Message):
     """All of standard input; empty is an empty input. Excludes `open_stdin`."""
     open_stdin: _builtins.bool
     """Standard input comes in later messages."""
+    own_files: _builtins.bool
+    """Whether /etc/hosts, /etc/hostname and /etc/resolv.conf are writable; the next run has fresh ones."""
     @_builtins.property
     def rootfs(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Mount]:
         """Mounts that make the root; never empty."""
@@ -369,10 +372,11 @@ class ProcessSpec(_message.Message):
         timeout_ns: _builtins.int = ...,
         stdin: _builtins.bytes = ...,
         open_stdin: _builtins.bool = ...,
+        own_files: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "cap_add", b"cap_add", "cap_drop", b"cap_drop", "cwd", b"cwd", "env", b"env", "extra_hosts", b"extra_hosts", "hostname", b"hostname", "id", b"id", "mounts", b"mounts", "network", b"network", "open_stdin", b"open_stdin", "read_only", b"read_only", "resources", b"resources", "rootfs", b"rootfs", "security", b"security", "stdin", b"stdin", "timeout_ns", b"timeout_ns", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "cap_add", b"cap_add", "cap_drop", b"cap_drop", "cwd", b"cwd", "env", b"env", "extra_hosts", b"extra_hosts", "hostname", b"hostname", "id", b"id", "mounts", b"mounts", "network", b"network", "open_stdin", b"open_stdin", "own_files", b"own_files", "read_only", b"read_only", "resources", b"resources", "rootfs", b"rootfs", "security", b"security", "stdin", b"stdin", "timeout_ns", b"timeout_ns", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
