@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from slipform.core.errors import DomainError
-from slipform.rpc.limits import ERROR_KEY
 from slipform.rpc.codes import details_of
+from slipform.rpc.limits import ERROR_KEY
 from slipform.rpc.status import code_of
 
 if TYPE_CHECKING:

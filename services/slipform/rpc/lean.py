@@ -1,7 +1,7 @@
 """One gRPC call over a unix socket with the standard library alone.
 
 The command line's start decides how fast a cached build feels, and importing grpc costs more
-than all the rest of it (docs/adr/0005). This speaks just enough HTTP/2 (RFC 9113), HPACK
+than all the rest of it (docs/adr/0005-lean-client-for-build.md). This speaks just enough HTTP/2 (RFC 9113), HPACK
 (RFC 7541) and gRPC (grpc/doc/PROTOCOL-HTTP2.md) for one call on one connection with a grpc
 server: header tables of size 0, no compression, binary metadata as it is. Everything else uses
 grpc itself.
@@ -53,9 +53,7 @@ class LeanCall:
     called from a signal handler.
     """
 
-    def __init__(
-        self, path: Path, method: str, metadata: Iterable[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, path: Path, method: str, metadata: Iterable[tuple[str, str]] = ()) -> None:
         """Connect and begin a call.
 
         Args:
@@ -166,7 +164,7 @@ class LeanCall:
             self._send_window += int.from_bytes(payload, "big")
         elif kind == _RST_STREAM and self._trailers is None:
             self._trailers = {"grpc-status": b"14", "grpc-message": b"the daemon ended the call"}
-        elif kind == _GOAWAY and self._trailers is None and not payload[4:8] == bytes(4):
+        elif kind == _GOAWAY and self._trailers is None and payload[4:8] != bytes(4):
             raise Unavailable("the daemon is ending")
 
     def _on_data(self, flags: int, payload: bytes) -> None:

@@ -6,6 +6,7 @@ pays only for itself.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -47,6 +48,8 @@ GROUPS: Final = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status, docker's where docker has one."""
+    # grpc tells on stderr that a daemon which was asked to end has ended.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     words = list(sys.argv[1:] if arguments is None else arguments)
     host = ""
     while words and words[0].startswith("-"):

@@ -39,10 +39,10 @@ class Endpoints:
         """The address of one service."""
         return self.services.get(service) or self.default
 
-    @property
-    def same_host(self) -> bool:
-        """Whether the builder can read a local path in place."""
-        return self.of("builder").startswith("unix:")
+    def socket_of(self, service: str) -> Path | None:
+        """The unix socket of a service on this host, which reads local paths in place."""
+        scheme, _, path = self.of(service).partition(":")
+        return Path(path.removeprefix("//")) if scheme == "unix" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,14 @@ class Client:
             The running build: iterate it for its events.
         """
         wanted = replace(request or BuildRequest(), references=tuple(references))
-        if context is None:
+        folder = None if context is None else Path(context).absolute()
+        socket = self.endpoints.socket_of("builder")
+        if socket is not None:
+            from slipform.rpc.proxy.lean_builder import lean_build
+
+            return lean_build(socket, replace(wanted, local_context=folder))
+        if folder is None:
             return self.builder.build(wanted)
-        folder = Path(context).absolute()
-        if self.endpoints.same_host:
-            return self.builder.build(replace(wanted, local_context=folder))
         from slipform.client.remote_context import remote_build
 
         return remote_build(self.builder, wanted, folder)
