@@ -11,6 +11,7 @@ from slipform.content.store import Content
 from slipform.core.content import DEFAULT_TENANT
 from slipform.drivers.content.filesystem import FilesystemBlobs
 from slipform.drivers.content.memory import MemoryBlobs
+from slipform.drivers.snapshot.copy import CopyDriver
 from slipform.drivers.snapshot.overlay import OverlayDriver
 from slipform.images.service import ImagesServicer
 from slipform.images.store import Images
@@ -69,7 +70,7 @@ class TestLocal(ImageStoreContract, UnpackContract):
     @pytest.fixture
     def world(self, tmp_path: Path, snapshots_root: Path) -> Iterator[ImagesWorld]:
         content = Content(MemoryBlobs(), None, grace=timedelta(0))
-        with local(tmp_path, content, OverlayDriver(snapshots_root)) as world:
+        with local(tmp_path, content, CopyDriver(snapshots_root)) as world:
             yield world
 
 

@@ -6,11 +6,12 @@ way, compressed members twice (as they are, and what is inside), and nothing is 
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slipform.core.errors import AlreadyExists, DigestMismatch, InvalidArgument
+from slipform.core.errors import AlreadyExists, DigestMismatch, InvalidArgument, NotFound
 from slipform.core.oci.digest import Digest
 from slipform.core.oci.layout import digest_of_path
 from slipform.images.catalog import LayerFacts
@@ -18,9 +19,9 @@ from slipform.images.members import ChunkSource, MemberKind, Members, printable
 from slipform.layer.decompress import compression_of, open_compressed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from slipform.core.content import ContentStore, Ingest
+    from slipform.core.content import ContentStore
     from slipform.images.holds import Work
 
 MAX_MEMBERS: Final = 100_000
@@ -161,25 +162,49 @@ class Spool:
     def _as_blob(self, name: str, size: int, body: Iterator[bytes]) -> Spooled:
         flow = _Flow(body)
         kind = compression_of(flow.head())
-        inside, fault = None, ""
-        self._blobs += 1
-        with self._work.ingest(f"member-{self._blobs}", total=size) as ingest:
-            stream = flow.into(ingest)
-            if kind != PLAIN:
-                try:
-                    inside = _inside(stream, name)
-                except InvalidArgument as e:
-                    if flow.fault is not None:
-                        raise flow.fault from e
-                    fault = str(e)
-            for _ in stream:
-                pass
-            digest = ingest.digest()
+        if self._is_stored(digest_of_path(name)):
+            hasher = hashlib.sha256()
+            inside, fault = self._flow(name, kind, flow, hasher.update)
+            digest = Digest("sha256", hasher.hexdigest())
             _check_promise(name, digest)
-            self._work.commit(ingest, digest)
+        else:
+            self._blobs += 1
+            with self._work.ingest(f"member-{self._blobs}", total=size) as ingest:
+                inside, fault = self._flow(name, kind, flow, ingest.write)
+                digest = ingest.digest()
+                _check_promise(name, digest)
+                self._work.commit(ingest, digest)
         if kind == PLAIN:
             inside = LayerFacts(digest, size)
         return Spooled(name, digest, size, kind, inside, None, fault)
+
+    def _is_stored(self, promised: Digest | None) -> bool:
+        """Whether a member need only be hashed, because its blob is there; holds it if so."""
+        if promised is None or promised.algorithm != "sha256":
+            return False
+        self._work.hold_blobs([promised])
+        try:
+            self._content.info(promised)
+        except NotFound:
+            return False
+        return True
+
+    def _flow(
+        self, name: str, kind: str, flow: _Flow, sink: Callable[[bytes], object]
+    ) -> tuple[LayerFacts | None, str]:
+        """Let a body flow into ``sink``; answers what is inside, or why nobody can tell."""
+        inside, fault = None, ""
+        stream = flow.into(sink)
+        if kind != PLAIN:
+            try:
+                inside = _inside(stream, name)
+            except InvalidArgument as e:
+                if flow.fault is not None:
+                    raise flow.fault from e
+                fault = str(e)
+        for _ in stream:
+            pass
+        return inside, fault
 
 
 class _Flow:
@@ -196,9 +221,9 @@ class _Flow:
             self._first.append(piece)
         return b"".join(self._first)[:6]
 
-    def into(self, ingest: Ingest) -> Iterator[bytes]:
+    def into(self, sink: Callable[[bytes], object]) -> Iterator[bytes]:
         for piece in self._pieces():
-            ingest.write(piece)
+            sink(piece)
             yield piece
 
     def _pieces(self) -> Iterator[bytes]:

@@ -97,7 +97,10 @@ class Images:
         parsed = tuple(Reference.parse(text) for text in references)
         self.recover()
         with self._changing:
-            image = self._catalog.image(target.digest) or self._held(target)
+            known = self._catalog.image(target.digest)
+            if known is not None and {r.normalised for r in parsed} <= set(known.references):
+                return known
+            image = known or self._held(target)
             self._catalog.record(image, parsed)
             return self._image(target.digest)
 
