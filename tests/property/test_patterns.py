@@ -35,7 +35,8 @@ def naive(pattern: str, path: str, deep: bool) -> bool:
     if head == "[":
         inside, _, rest = pattern[1:].partition("]")
         negated = inside.startswith("^")
-        return ((path[0] in inside.removeprefix("^")) != negated) and naive(rest, path[1:], deep)
+        fits = path[0] != "/" and (path[0] in inside.removeprefix("^")) != negated
+        return fits and naive(rest, path[1:], deep)
     if head == "\\":
         return path[0] == pattern[1] and naive(pattern[2:], path[1:], deep)
     return path[0] == head and naive(pattern[1:], path[1:], deep)

@@ -148,7 +148,8 @@ def _tokens(text: str, deep: bool) -> Iterator[_Token]:
 
 def _class(text: str, at: int) -> tuple[str, int]:
     """The expression of a class whose ``[`` stands before ``at``, and where it ends."""
-    out = ["["]
+    # Nothing but "**" crosses a directory: else a star could not settle on the first fit.
+    out = ["(?!/)["]
     if text.startswith("^", at):
         out.append("^")
         at += 1
