@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from slipform.builder.contexts import open_inputs
 from slipform.builder.downloading import Downloader
 from slipform.builder.events import EventQueue
-from slipform.builder.faults import ProcessFailed
+from slipform.builder.faults import ProcessFailed, StepFailed
 from slipform.builder.image import Assembler, Differ
 from slipform.builder.job import Job
 from slipform.builder.keys import step_digests
 from slipform.builder.planning import BaseMissing
-from slipform.builder.walk import StepFailed, Walk
+from slipform.builder.walk import Walk
 from slipform.core.build import (
     BuildFailed,
     LogEvent,

@@ -47,7 +47,8 @@ class ImageBuilder:
         executor: runs processes.
         images: knows bases and takes results.
         workers: steps at once, over all builds.
-        shared_mounts: the executor sees mounts that this process makes.
+        shared_mounts: the executor sees mounts that this process makes, so that parts of stages
+            can be mounted into a RUN without copying them.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class ImageBuilder:
         images: ImageStore,
         *,
         workers: int = 0,
-        shared_mounts: bool = True,
+        shared_mounts: bool = False,
     ) -> None:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._workers = workers or max(4, os.cpu_count() or 1)

@@ -17,6 +17,8 @@ from slipform.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slipform.core.plan import Step
+
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _BAD_PATH: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -27,6 +29,16 @@ class ProcessFailed(FailedPrecondition):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class StepFailed(Exception):
+    """A step ended the build; ``tail`` is the end of its output."""
+
+    def __init__(self, step: Step, error: BaseException, tail: tuple[str, ...] = ()) -> None:
+        super().__init__(str(error))
+        self.step = step
+        self.error = error
+        self.tail = tail
 
 
 @contextlib.contextmanager

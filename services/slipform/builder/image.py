@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from slipform.builder.cache import canonical_digest
+from slipform.builder.faults import StepFailed
 from slipform.builder.workshop import PREFIX
 from slipform.core.build import BuildSucceeded
 from slipform.core.content import CHUNK_SIZE, GC_REF
-from slipform.core.errors import AlreadyExists, NotFound
+from slipform.core.errors import AlreadyExists, DomainError, NotFound
 from slipform.core.oci import media_types
 from slipform.core.oci.config import History, ImageConfig
 from slipform.core.oci.descriptor import Descriptor
@@ -148,7 +149,7 @@ class Assembler:
 
     def _make(self, layers: Sequence[_Layer], names: Sequence[str]) -> tuple[Digest, Digest]:
         futures = [self._differ.start(layer.snapshot) for layer in layers]
-        diffs = [future.result() for future in futures]
+        diffs = [self._diff(place, future) for place, future in enumerate(futures)]
         config = self._config(layers, diffs).encode()
         self._record_chains(layers, diffs)
         config_digest = Digest.of(config)
@@ -168,6 +169,14 @@ class Assembler:
         finally:
             self._shop.content.delete_lease(self._lease)
         return target.digest, config_digest
+
+    def _diff(self, place: int, future: Future[LayerDiff]) -> LayerDiff:
+        try:
+            return future.result()
+        except DomainError as e:
+            number = self._job.plan.chain[place]
+            step = next(step for step in self._job.plan.steps if step.id == number)
+            raise StepFailed(step, e) from e
 
     def _config(self, layers: Sequence[_Layer], diffs: Sequence[LayerDiff]) -> ImageConfig:
         plan = self._job.plan

@@ -9,6 +9,7 @@ import stat
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slipform.builder.copying import Copier, Style
@@ -17,14 +18,13 @@ from slipform.builder.selection import Item, Selected, clamp, subtree
 from slipform.builder.tree import follow
 from slipform.core.errors import Cancelled, NotFound, PermissionDenied, Unsupported
 from slipform.core.execution import Exited, Output, RunRequest
-from slipform.core.files import open_in_root, resolve_in_root
+from slipform.core.files import exists_in_root, resolve_in_root
 from slipform.core.folder import Folder
 from slipform.core.mounts import Mount
 from slipform.core.plan import MountType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from slipform.builder.cachemounts import CacheMounts
     from slipform.builder.flights import Flight
@@ -156,18 +156,15 @@ class Runner:
         mounts = stack.enter_context(self._shop.view(snapshot, writable=writable))
         if not clamp(mount.source) and len(mounts) == 1:
             return [replace(mounts[0], target=mount.target)]
+        if len(mounts) == 1 and mounts[0].type == "bind":
+            return [_part(Path(mounts[0].source), mount)]
         root = stack.enter_context(self._shop.mounted(mounts))
-        if not self._shop.shared_mounts:
-            folder = Folder(root, keep_owner=True)
-            stack.callback(folder.close)
-            entry = _source(folder, mount.source)
-            return [self._copied(scratch, folder, entry, mount, flight)]
-        inner = resolve_in_root(root, mount.source)
-        with contextlib.suppress(FileNotFoundError):
-            os.close(open_in_root(root, str(inner), os.O_PATH))
-            path = f"{root}{inner}"
-            return [Mount("bind", path, mount.target, ("bind", "rw" if writable else "ro"))]
-        raise NotFound(f'RUN --mount=from: "{mount.source}": not found')
+        if self._shop.shared_mounts:
+            return [_part(root, mount)]
+        folder = Folder(root, keep_owner=True)
+        stack.callback(folder.close)
+        entry = _source(folder, mount.source)
+        return [self._copied(scratch, folder, entry, mount, flight)]
 
     def _copied(
         self, scratch: Path, tree: SourceTree, entry: FileEntry, mount: RunMount, flight: Flight
@@ -219,6 +216,15 @@ def _source(tree: SourceTree, path: str) -> FileEntry:
     if entry is None:
         raise NotFound(f'RUN --mount: "{path}": not found')
     return entry
+
+
+def _part(root: Path, mount: RunMount) -> Mount:
+    """A bind mount of a part of a tree that the executor sees where we see it."""
+    inner = resolve_in_root(root, mount.source)
+    if not exists_in_root(root, str(inner)):
+        raise NotFound(f'RUN --mount=from: "{mount.source}": not found')
+    options = ("bind", "ro") if mount.read_only else ("bind", "rw")
+    return Mount("bind", f"{root}{inner}", mount.target, options)
 
 
 def _pipes(place: Path, files: tuple[InlineFile, ...]) -> Mount:

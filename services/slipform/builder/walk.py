@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from slipform.builder.cache import Record
 from slipform.builder.explain import NO_CACHE, RESULT_GONE, miss_reason
+from slipform.builder.faults import StepFailed
 from slipform.builder.filesteps import write_copy, write_workdir
 from slipform.builder.flights import Outcome
 from slipform.builder.keys import step_inputs
@@ -59,16 +60,6 @@ class Reporter(Protocol):
     def cancelled(self, step: Step) -> None:
         """The step was stopped because of something else."""
         ...
-
-
-class StepFailed(Exception):
-    """A step ended the build; ``tail`` is the end of its output."""
-
-    def __init__(self, step: Step, error: BaseException, tail: tuple[str, ...] = ()) -> None:
-        super().__init__(str(error))
-        self.step = step
-        self.error = error
-        self.tail = tail
 
 
 @dataclass(slots=True)

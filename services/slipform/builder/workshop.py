@@ -54,8 +54,8 @@ class Recipe:
 class Workshop:
     """What every step needs; shared by all builds.
 
-    ``shared_mounts`` says that the executor sees mounts that this process makes (they live in one
-    process); otherwise parts of other stages are copied before they are mounted into a RUN.
+    ``shared_mounts`` says that the executor sees mounts that this process makes (one mount
+    namespace); otherwise parts of other stages are copied before they are mounted into a RUN.
     """
 
     state: Path
@@ -65,7 +65,7 @@ class Workshop:
     images: ImageStore
     cache: BuildCache
     stats: StatCache
-    shared_mounts: bool = True
+    shared_mounts: bool = False
     clock_ns: Callable[[], int] = time.time_ns
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _in_use: Counter[str] = field(default_factory=Counter)
