@@ -121,7 +121,7 @@ class StageContext:
         Raises:
             InvalidArgument: the expansion is malformed, or says no itself.
         """
-        return self._checked(self._expander.word, text, statement)
+        return self._checked(self._expander.word, text, statement) if text else ""
 
     def expand_words(self, text: str, statement: Statement) -> list[str]:
         """The words that a text becomes."""

@@ -24,16 +24,16 @@ _SECURITY: Final = {
     Security.INSECURE: pb.SECURITY_INSECURE,
 }
 _TYPES: Final = {
-    plan.MountType.BIND: pb.RunMount.TYPE_BIND,
-    plan.MountType.CACHE: pb.RunMount.TYPE_CACHE,
-    plan.MountType.TMPFS: pb.RunMount.TYPE_TMPFS,
-    plan.MountType.SECRET: pb.RunMount.TYPE_SECRET,
-    plan.MountType.SSH: pb.RunMount.TYPE_SSH,
+    plan.MountType.BIND: pb.MOUNT_TYPE_BIND,
+    plan.MountType.CACHE: pb.MOUNT_TYPE_CACHE,
+    plan.MountType.TMPFS: pb.MOUNT_TYPE_TMPFS,
+    plan.MountType.SECRET: pb.MOUNT_TYPE_SECRET,
+    plan.MountType.SSH: pb.MOUNT_TYPE_SSH,
 }
 _SHARING: Final = {
-    plan.Sharing.SHARED: pb.RunMount.SHARING_SHARED,
-    plan.Sharing.PRIVATE: pb.RunMount.SHARING_PRIVATE,
-    plan.Sharing.LOCKED: pb.RunMount.SHARING_LOCKED,
+    plan.Sharing.SHARED: pb.CACHE_SHARING_SHARED,
+    plan.Sharing.PRIVATE: pb.CACHE_SHARING_PRIVATE,
+    plan.Sharing.LOCKED: pb.CACHE_SHARING_LOCKED,
 }
 _NETWORKS_BACK: Final = {number: value for value, number in _NETWORKS.items()}
 _SECURITY_BACK: Final = {number: value for value, number in _SECURITY.items()}

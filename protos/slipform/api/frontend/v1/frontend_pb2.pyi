@@ -68,6 +68,70 @@ SECURITY_INSECURE: Security.ValueType  # 2
 """Docker's --privileged."""
 Global___Security: _TypeAlias = Security  # noqa: Y015
 
+class _MountType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MountTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MountType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOUNT_TYPE_UNSPECIFIED: _MountType.ValueType  # 0
+    """Never sent."""
+    MOUNT_TYPE_BIND: _MountType.ValueType  # 1
+    """A path of the build context, a stage or an image."""
+    MOUNT_TYPE_CACHE: _MountType.ValueType  # 2
+    """A directory that outlives the build."""
+    MOUNT_TYPE_TMPFS: _MountType.ValueType  # 3
+    """Memory."""
+    MOUNT_TYPE_SECRET: _MountType.ValueType  # 4
+    """A file or variable with a secret."""
+    MOUNT_TYPE_SSH: _MountType.ValueType  # 5
+    """An ssh agent's socket."""
+
+class MountType(_MountType, metaclass=_MountTypeEnumTypeWrapper):
+    """What is mounted."""
+
+MOUNT_TYPE_UNSPECIFIED: MountType.ValueType  # 0
+"""Never sent."""
+MOUNT_TYPE_BIND: MountType.ValueType  # 1
+"""A path of the build context, a stage or an image."""
+MOUNT_TYPE_CACHE: MountType.ValueType  # 2
+"""A directory that outlives the build."""
+MOUNT_TYPE_TMPFS: MountType.ValueType  # 3
+"""Memory."""
+MOUNT_TYPE_SECRET: MountType.ValueType  # 4
+"""A file or variable with a secret."""
+MOUNT_TYPE_SSH: MountType.ValueType  # 5
+"""An ssh agent's socket."""
+Global___MountType: _TypeAlias = MountType  # noqa: Y015
+
+class _CacheSharing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheSharingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheSharing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_SHARING_UNSPECIFIED: _CacheSharing.ValueType  # 0
+    """Never sent."""
+    CACHE_SHARING_SHARED: _CacheSharing.ValueType  # 1
+    """Both use it at once."""
+    CACHE_SHARING_PRIVATE: _CacheSharing.ValueType  # 2
+    """The second gets one of its own."""
+    CACHE_SHARING_LOCKED: _CacheSharing.ValueType  # 3
+    """The second waits."""
+
+class CacheSharing(_CacheSharing, metaclass=_CacheSharingEnumTypeWrapper):
+    """What two builds that use one cache do."""
+
+CACHE_SHARING_UNSPECIFIED: CacheSharing.ValueType  # 0
+"""Never sent."""
+CACHE_SHARING_SHARED: CacheSharing.ValueType  # 1
+"""Both use it at once."""
+CACHE_SHARING_PRIVATE: CacheSharing.ValueType  # 2
+"""The second gets one of its own."""
+CACHE_SHARING_LOCKED: CacheSharing.ValueType  # 3
+"""The second waits."""
+Global___CacheSharing: _TypeAlias = CacheSharing  # noqa: Y015
+
 @_typing.final
 class ParseRequest(_message.Message):
     """What to parse."""
@@ -806,68 +870,6 @@ class RunMount(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    class _Type:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RunMount._Type.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        TYPE_UNSPECIFIED: RunMount._Type.ValueType  # 0
-        """Never sent."""
-        TYPE_BIND: RunMount._Type.ValueType  # 1
-        """A path of the build context, a stage or an image."""
-        TYPE_CACHE: RunMount._Type.ValueType  # 2
-        """A directory that outlives the build."""
-        TYPE_TMPFS: RunMount._Type.ValueType  # 3
-        """Memory."""
-        TYPE_SECRET: RunMount._Type.ValueType  # 4
-        """A file or variable with a secret."""
-        TYPE_SSH: RunMount._Type.ValueType  # 5
-        """An ssh agent's socket."""
-
-    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
-        """What is mounted."""
-
-    TYPE_UNSPECIFIED: RunMount.Type.ValueType  # 0
-    """Never sent."""
-    TYPE_BIND: RunMount.Type.ValueType  # 1
-    """A path of the build context, a stage or an image."""
-    TYPE_CACHE: RunMount.Type.ValueType  # 2
-    """A directory that outlives the build."""
-    TYPE_TMPFS: RunMount.Type.ValueType  # 3
-    """Memory."""
-    TYPE_SECRET: RunMount.Type.ValueType  # 4
-    """A file or variable with a secret."""
-    TYPE_SSH: RunMount.Type.ValueType  # 5
-    """An ssh agent's socket."""
-
-    class _Sharing:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _SharingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RunMount._Sharing.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        SHARING_UNSPECIFIED: RunMount._Sharing.ValueType  # 0
-        """Never sent."""
-        SHARING_SHARED: RunMount._Sharing.ValueType  # 1
-        """Both use it at once."""
-        SHARING_PRIVATE: RunMount._Sharing.ValueType  # 2
-        """The second gets one of its own."""
-        SHARING_LOCKED: RunMount._Sharing.ValueType  # 3
-        """The second waits."""
-
-    class Sharing(_Sharing, metaclass=_SharingEnumTypeWrapper):
-        """What two builds that use one cache do."""
-
-    SHARING_UNSPECIFIED: RunMount.Sharing.ValueType  # 0
-    """Never sent."""
-    SHARING_SHARED: RunMount.Sharing.ValueType  # 1
-    """Both use it at once."""
-    SHARING_PRIVATE: RunMount.Sharing.ValueType  # 2
-    """The second gets one of its own."""
-    SHARING_LOCKED: RunMount.Sharing.ValueType  # 3
-    """The second waits."""
-
     TYPE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
@@ -882,7 +884,7 @@ class RunMount(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     GID_FIELD_NUMBER: _builtins.int
-    type: Global___RunMount.Type.ValueType
+    type: Global___MountType.ValueType
     """Never unspecified."""
     target: _builtins.str
     """Absolute; empty only for a secret that is a variable."""
@@ -900,7 +902,7 @@ class RunMount(_message.Message):
     """Whether its absence fails the step (secret, ssh)."""
     env: _builtins.str
     """Variable that holds the secret; empty: none."""
-    sharing: Global___RunMount.Sharing.ValueType
+    sharing: Global___CacheSharing.ValueType
     """Never unspecified."""
     size: _builtins.int
     """Bytes (tmpfs); 0 is no limit."""
@@ -913,7 +915,7 @@ class RunMount(_message.Message):
     def __init__(
         self,
         *,
-        type: Global___RunMount.Type.ValueType = ...,
+        type: Global___MountType.ValueType = ...,
         target: _builtins.str = ...,
         source: _builtins.str = ...,
         from_step: _builtins.int | None = ...,
@@ -922,7 +924,7 @@ class RunMount(_message.Message):
         read_only: _builtins.bool = ...,
         required: _builtins.bool = ...,
         env: _builtins.str = ...,
-        sharing: Global___RunMount.Sharing.ValueType = ...,
+        sharing: Global___CacheSharing.ValueType = ...,
         size: _builtins.int = ...,
         mode: _builtins.int | None = ...,
         uid: _builtins.int = ...,
