@@ -100,7 +100,7 @@ class RecordContract:
     def test_newest_first(self, world: ImagesWorld) -> None:
         old = world.create(TinyImage((), created="2020-01-01T00:00:00Z"), "old")
         new = world.create(TinyImage((), created="2024-01-01T00:00:00.123456789Z"), "new")
-        never = world.create(TinyImage((), created=""), "never")
+        never = world.create(TinyImage((), created="0001-01-01T00:00:00Z"), "never")
         assert world.images.list_images() == [new, old, never]
         assert never.created_at is None
 
