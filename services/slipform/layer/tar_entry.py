@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _DECIMAL: Final = re.compile(rb"[0-9]{1,20}")
 _TIME: Final = re.compile(rb"(-?)([0-9]{1,18})(?:\.([0-9]*))?")
@@ -35,9 +39,10 @@ class TarEntry:
     real_size: int | None = None
     sparse: list[tuple[int, int]] | None = None
     """Data segments (offset in the file, length) of a sparse file; None for others."""
-    xattrs: list[tuple[str, bytes]] = field(default_factory=list)
+    xattrs: Sequence[tuple[str, bytes]] = ()
 
 
+@lru_cache(maxsize=4096)  # modes, owners and times repeat from entry to entry
 def number(text: bytes) -> int:
     """A numeric header field: octal with padding, or GNU base-256. Raises ``Malformed``."""
     if text and text[0] & 0x80:

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
     from slipform.layer.tar_stream import TarStream
 
-_WITHOUT_DATA: Final = frozenset(b"123456")
-_REGULAR: Final = frozenset(b"0\x007S")
+_WITHOUT_DATA: Final = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
+_REGULAR: Final = frozenset((b"0", b"\0", b"7", b"S"))
+_LINKS: Final = (b"1", b"2")
+_DEVICES: Final = (b"3", b"4")
+_SPECIAL: Final = frozenset((b"x", b"g", b"L", b"K", b"V"))
 _XATTR: Final = b"SCHILY.xattr."
 _NOT_GLOBAL: Final = frozenset({b"path", b"linkpath", b"size"})
 _MAX_SIZE: Final = (1 << 63) - 1
@@ -73,7 +76,7 @@ class TarReader:
             if block is None:
                 return None
             kind = block[156:157]
-            if kind in b"xgLKV":
+            if kind in _SPECIAL:
                 size = number(block[124:136])
                 if kind == b"V":  # the label of a GNU tar volume is no file
                     self._left = max(0, size + -size % BLOCK)
@@ -129,32 +132,32 @@ class TarReader:
     @staticmethod
     def _parse(block: bytes, start: int) -> TarEntry:
         name = block[:100].partition(b"\0")[0]
-        ustar = block[257:263] == b"ustar\0"
-        if ustar and block[345]:
+        if block[345] and block[257:263] == b"ustar\0":
             name = block[345:500].partition(b"\0")[0] + b"/" + name
         kind = block[156:157]
         entry = TarEntry(
-            offset=start,
-            name=name,
-            kind=kind,
-            mode=number(block[100:108]) & 0o7777,
-            uid=number(block[108:116]),
-            gid=number(block[116:124]),
-            size=number(block[124:136]),
-            mtime_ns=number(block[136:148]) * 10**9,
+            start,
+            name,
+            kind,
+            number(block[100:108]) & 0o7777,
+            number(block[108:116]),
+            number(block[116:124]),
+            number(block[124:136]),
+            number(block[136:148]) * 1_000_000_000,
         )
-        if kind in b"12":
+        if kind in _LINKS:
             entry.link = block[157:257].partition(b"\0")[0]
-        elif kind in b"34":
+        elif kind in _DEVICES:
             entry.major, entry.minor = number(block[329:337]), number(block[337:345])
         return entry
 
     def _apply_records(self, entry: TarEntry, records: list[tuple[bytes, bytes]]) -> None:
+        xattrs: list[tuple[str, bytes]] = []
         merged = self._global | dict(records) if self._global else dict(records)
         for key, value in merged.items():
             if key.startswith(_XATTR):
                 if key != _XATTR and b"\0" not in key:
-                    entry.xattrs.append((os.fsdecode(key[len(_XATTR) :]), value))
+                    xattrs.append((os.fsdecode(key[len(_XATTR) :]), value))
             elif not value:
                 continue  # an empty value means: as if there were no record
             elif key == b"path":
@@ -169,29 +172,28 @@ class TarReader:
                 entry.gid = decimal(key, value)
             elif key == b"mtime":
                 entry.mtime_ns = nanoseconds(key, value)
+        entry.xattrs = xattrs
 
     def _finish(self, entry: TarEntry, block: bytes, records: list[tuple[bytes, bytes]]) -> None:
         """Check what all headers together say, and know how much data follows."""
-        if entry.kind[0] in _WITHOUT_DATA:
+        kind = entry.kind
+        if kind in _WITHOUT_DATA:
             entry.size = 0  # old tars give hard links the size of the file, without its data
         self._check(entry)
-        if entry.kind in b"0\0" and entry.name.endswith(b"/"):
-            entry.kind = b"5"  # how tars said "directory" before 1988
         self._left = entry.size + -entry.size % BLOCK
-        if entry.kind == b"S":
-            sparse.read_old(entry, block, self.stream)
-        elif any(key.startswith(b"GNU.sparse.") for key, _ in records):
-            self.consumed(sparse.read_pax(entry, records, self.stream))
-        if entry.kind[0] in _REGULAR:
-            entry.kind = b"0"
+        if kind in _REGULAR:
+            if kind == b"S":
+                sparse.read_old(entry, block, self.stream)
+            elif records and any(key.startswith(b"GNU.sparse.") for key, _ in records):
+                self.consumed(sparse.read_pax(entry, records, self.stream))
+            # A slash at the end is how tars said "directory" before 1988.
+            entry.kind = b"5" if entry.name.endswith(b"/") and not entry.sparse else b"0"
 
     @staticmethod
     def _check(entry: TarEntry) -> None:
-        for path in (entry.name, entry.link):
-            if b"\0" in path:
-                raise Malformed(f"{shown(path)} contains a NUL byte")
+        if b"\0" in entry.name or b"\0" in entry.link:
+            raise Malformed(f"{shown(entry.name)} or its link target contains a NUL byte")
         if not 0 <= entry.size <= _MAX_SIZE:
             raise Malformed(f"{shown(entry.name)} has the impossible size {entry.size}")
-        for owner in (entry.uid, entry.gid):
-            if not 0 <= owner <= _MAX_ID:
-                raise Malformed(f"{shown(entry.name)} has the impossible owner {owner}")
+        if not (0 <= entry.uid <= _MAX_ID and 0 <= entry.gid <= _MAX_ID):
+            raise Malformed(f"{shown(entry.name)} has the impossible owner {entry.uid}:{entry.gid}")

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from slipform.core.errors import FailedPrecondition
 from slipform.layer.faults import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _EXACT: Final = frozenset(
     {"security.capability", "system.posix_acl_access", "system.posix_acl_default"}
@@ -51,7 +54,7 @@ def read_portable(file: int | bytes, path: bytes) -> list[tuple[str, bytes]]:
     return sorted((name, os.getxattr(file, name)) for name in names if is_portable(name))
 
 
-def write_portable(file: int | bytes, attributes: list[tuple[str, bytes]]) -> None:
+def write_portable(file: int | bytes, attributes: Sequence[tuple[str, bytes]]) -> None:
     """Set the image's attributes of a file; a file system without attributes keeps none."""
     for name, value in attributes:
         if not is_portable(name):
@@ -63,7 +66,7 @@ def write_portable(file: int | bytes, attributes: list[tuple[str, bytes]]) -> No
                 raise
 
 
-def clear_portable(file: int | bytes, path: bytes, *, keep: list[tuple[str, bytes]]) -> None:
+def clear_portable(file: int | bytes, path: bytes, *, keep: Sequence[tuple[str, bytes]]) -> None:
     """Remove the image's attributes of a file, but for those in ``keep``."""
     kept = {name for name, _ in keep}
     for name, _ in read_portable(file, path):
