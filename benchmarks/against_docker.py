@@ -16,15 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from testkit import docker  # noqa: E402 - the path to it is set just above
 from testkit.slipform import Slipform, embedded  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REPETITIONS: Final = 5
 FILES: Final = 20_000

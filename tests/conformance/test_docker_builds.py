@@ -93,9 +93,7 @@ def test_archives_are_taken_and_run_by_docker(
     busybox_sample: Sample, dockerd: Docker, slipform: Slipform, tmp_path: Path
 ) -> None:
     archive = tmp_path / "busybox.tar"
-    slipform.run(
-        "build", "-t", "taken", busybox_sample.context, env={"SOURCE_DATE_EPOCH": EPOCH}
-    )
+    slipform.run("build", "-t", "taken", busybox_sample.context, env={"SOURCE_DATE_EPOCH": EPOCH})
     slipform.run("save", "-o", archive, "taken")
     assert b"taken:latest" in dockerd.run("load", "-i", archive).stdout
     done = dockerd.run("run", "--rm", "--network=none", "taken", "hello", "docker")

@@ -19,7 +19,9 @@ from testkit.slipform import Slipform, embedded
 pytestmark = pytest.mark.root
 
 
-def _build(slipform: Slipform, context: Path, dockerfile: str) -> subprocess.CompletedProcess[bytes]:
+def _build(
+    slipform: Slipform, context: Path, dockerfile: str
+) -> subprocess.CompletedProcess[bytes]:
     return slipform.run("build", "-f", "-", context, stdin=dockerfile.encode(), check=False)
 
 
@@ -116,7 +118,9 @@ def test_full_disk(small_disk: Path, busybox_sample: Sample) -> None:
         assert b"no space left" in done.stderr.lower()
         assert b"internal error" not in done.stderr
         _nothing_lost(slipform)
-        slipform.run("build", "-q", "-f", "-", busybox_sample.context, stdin=b"FROM kept\nENV A=b\n")
+        slipform.run(
+            "build", "-q", "-f", "-", busybox_sample.context, stdin=b"FROM kept\nENV A=b\n"
+        )
 
 
 @pytest.mark.parametrize("after", [b"begun", b"[1/2]"])
@@ -161,7 +165,9 @@ def _busy_processes(root: Path) -> list[int]:
 
 def test_not_our_socket(tmp_path: Path) -> None:
     slipform = Slipform(tmp_path / "root", {})
-    done = slipform.run("images", env={"SLIPFORM_HOST": f"unix:{tmp_path}/nobody.sock"}, check=False)
+    done = slipform.run(
+        "images", env={"SLIPFORM_HOST": f"unix:{tmp_path}/nobody.sock"}, check=False
+    )
     assert done.returncode == 1
     assert b"nobody.sock" in done.stderr
     done = slipform.run("images", env={"SLIPFORM_HOST": "tcp://x"}, check=False)

@@ -115,8 +115,15 @@ def test_save_load_import(built: Slipform, tmp_path: Path) -> None:
     assert "by hand" in built.text("history", "imported")
 
 
-def test_quiet_iidfile_and_metadata(slipform: Slipform, busybox_sample: Sample, tmp_path: Path) -> None:
-    files = ["--iidfile", tmp_path / "iid", "--metadata-file", tmp_path / "meta.json"]
+def test_quiet_iidfile_and_metadata(
+    slipform: Slipform, busybox_sample: Sample, tmp_path: Path
+) -> None:
+    files: list[str | Path] = [
+        "--iidfile",
+        tmp_path / "iid",
+        "--metadata-file",
+        tmp_path / "meta.json",
+    ]
     printed = slipform.run("build", "-q", *files, busybox_sample.context)
     assert printed.stderr == b""
     assert printed.stdout.decode().strip() == (tmp_path / "iid").read_text()
@@ -138,7 +145,8 @@ def test_dockerfile_from_stdin_and_from_elsewhere(
 def test_interrupted_build_stops_its_process(slipform: Slipform, busybox_sample: Sample) -> None:
     dockerfile = busybox_sample.context / "Slow"
     dockerfile.write_text(
-        "FROM scratch\nCOPY busybox /bin/sh\nRUN echo begun; exec /bin/sh -c 'while :; do :; done'\n"
+        "FROM scratch\nCOPY busybox /bin/sh\n"
+        "RUN echo begun; exec /bin/sh -c 'while :; do :; done'\n"
     )
     running = subprocess.Popen(
         [sys.executable, "-m", "slipform.cli", "build", "--progress=plain", "-f", dockerfile,

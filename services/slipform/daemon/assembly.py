@@ -16,6 +16,8 @@ from slipform.core.errors import InvalidArgument
 from slipform.daemon.drivers import choose
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slipform.core.build import Builder
     from slipform.core.containers import Containers
     from slipform.core.content import ContentStore
@@ -69,19 +71,24 @@ class Assembly:
         directory = self._directory(self.config.locations.snapshots)
         name, factory = choose("snapshot", self.config.service("snapshotter").driver, directory)
         self.drivers["snapshot"] = name
-        core = Snapshots(directory, factory(directory), self.content)
+        core = Snapshots(directory, factory(directory), self._contents())
         self._resources.callback(core.close)
         return core
 
     @cached_property
     def content(self) -> ContentStore:
         """The default tenant's blobs."""
+        return self._contents()(DEFAULT_TENANT)
+
+    def _contents(self) -> Callable[[str], ContentStore]:
+        """The blobs of any tenant."""
         if self._here("content"):
-            store: ContentStore = self.content_core.tenant(DEFAULT_TENANT)
-            return store
+            tenant: Callable[[str], ContentStore] = self.content_core.tenant
+            return tenant
         from slipform.rpc.proxy.content import RemoteContentStore
 
-        return RemoteContentStore(self._channel("content"))
+        channel = self._channel("content")
+        return lambda tenant: RemoteContentStore(channel, tenant)
 
     @cached_property
     def snapshotter(self) -> Snapshotter:

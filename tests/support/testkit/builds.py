@@ -36,9 +36,9 @@ CMD ["hello"]
 COMPILED: Final = """\
 ARG BASE
 FROM ${BASE} AS compiler
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends tcc libc6-dev >/dev/null
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null
 COPY hello.c /src/hello.c
-RUN tcc -static -o /hello /src/hello.c
+RUN gcc -static -O2 -s -o /hello /src/hello.c
 FROM scratch
 COPY --from=compiler /hello /hello
 ENTRYPOINT ["/hello"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ def _slipform(*arguments: str, importtime: bool = False) -> subprocess.Completed
         text=True,
         check=False,
         timeout=60,
+        # None of these may need a daemon, so none may start one.
+        env={**os.environ, "SLIPFORM_HOST": "unix:/nonexistent/slipform.sock"},
     )
 
 

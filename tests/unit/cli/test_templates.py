@@ -25,7 +25,9 @@ def test_render(template: str, text: str) -> None:
     assert render(template, VALUE) == text
 
 
-@pytest.mark.parametrize("template", ["{{.Nope}}", "{{.Id.Deeper}}", "{{range .X}}", "{{upper .Id}}"])
+@pytest.mark.parametrize(
+    "template", ["{{.Nope}}", "{{.Id.Deeper}}", "{{range .X}}", "{{upper .Id}}"]
+)
 def test_refusals(template: str) -> None:
     with pytest.raises(CommandError):
         render(template, VALUE)

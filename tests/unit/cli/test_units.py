@@ -48,6 +48,4 @@ def test_bad_bytes_name_the_flag(text: str) -> None:
 
 
 def test_table_sets_columns_three_apart() -> None:
-    assert table(("A", "LONGER", "C"), [("xx", "y", "z")]) == (
-        "A    LONGER   C\nxx   y        z\n"
-    )
+    assert table(("A", "LONGER", "C"), [("xx", "y", "z")]) == ("A    LONGER   C\nxx   y        z\n")

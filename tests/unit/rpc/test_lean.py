@@ -37,7 +37,7 @@ class Handlers:
     def fail(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         yield b"first"
         raise InvalidArgument(
-            'bad "line" – 100 %', source=SourceRange("Dockerfile", 3, 3, 7), source_line="RUNN"
+            'bad "line" é 100 %', source=SourceRange("Dockerfile", 3, 3, 7), source_line="RUNN"
         )
 
     def wait(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -90,7 +90,7 @@ def test_error_with_its_details(path: Path) -> None:
     assert next(answers) == b"first"
     with pytest.raises(InvalidArgument) as caught:
         next(answers)
-    assert str(caught.value) == 'bad "line" – 100 %'
+    assert str(caught.value) == 'bad "line" é 100 %'
     assert caught.value.source == SourceRange("Dockerfile", 3, 3, 7)
     call.close()
 

@@ -62,7 +62,8 @@ def test_domain_error_arrives_as_itself(channel: grpc.Channel) -> None:
 
 
 def test_domain_error_after_messages_of_a_stream(channel: grpc.Channel) -> None:
-    stream = domain_stream(channel.unary_stream("/test.Service/Stream")(b"", timeout=5))
+    call: Callable[..., Iterator[bytes]] = channel.unary_stream("/test.Service/Stream")
+    stream = domain_stream(call(b"", timeout=5))
     assert next(stream) == b"first"
     with pytest.raises(NotFound):
         next(stream)

@@ -37,10 +37,9 @@ class _Input:
 def main(words: list[str], host: str) -> int:
     """Build, show progress, answer docker's exit status."""
     given = _parser().parse_args(words)
-    client = connect(host)
     request = _request(given)
     context = None if given.path == "-" else Path(given.path)
-    with client:
+    with connect(host) as client:
         handle = client.build(context, references=given.tag, request=request)
         return _follow(handle, given)
 
