@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -101,15 +101,13 @@ class Build:
             walk.cancel()
 
     def _main(self, ended: Callable[[Build], None]) -> None:
-        # A future catches whatever happens: a build must always tell its reader that it ended.
-        outcome: Future[None] = Future()
         try:
             with ExitStack() as keep:
-                self._guarded(keep, outcome)
+                self._guarded(keep)
         finally:
             ended(self)
 
-    def _guarded(self, keep: ExitStack, outcome: Future[None]) -> None:
+    def _guarded(self, keep: ExitStack) -> None:
         finished = False
         try:
             self._run(keep)
@@ -124,6 +122,7 @@ class Build:
                 self._events.put(BuildFailed(str(e)))
             finished = True
         finally:
+            # Whatever happens, whoever reads must hear that the build has ended.
             if not finished:
                 self._events.put(BuildFailed("internal error: see the builder's log"))
             if self._walk is not None and self._walk.detached:

@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from slipform.core.context import FileEntry
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_REPORTED: Final = 1000
+"""Entries between two reports of progress."""
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How what is written looks: owner, mode change, and times when they are fixed."""
+    """How what is written looks: owner and mode change."""
 
     uid: int = 0
     gid: int = 0
     chmod: ModeChange | None = None
     keep_owner: bool = False
     """Owners of the entries instead of ``uid`` and ``gid``."""
-    epoch: int | None = None
 
     def owner(self, entry: FileEntry) -> tuple[int, int]:
         """Who shall own a copy of ``entry``."""
@@ -76,6 +77,7 @@ class Copier:
         style: owner and modes of what is written.
         contents: what the listing found, so that attributes need not be read again.
         check: called for every entry; raises to give up.
+        progress: told now and then how many of the entries are done.
     """
 
     tree: SourceTree
@@ -83,6 +85,7 @@ class Copier:
     style: Style = field(default_factory=Style)
     contents: Mapping[str, Content] = field(default_factory=dict)
     check: Callable[[], None] = lambda: None
+    progress: Callable[[int, int], None] = lambda done, total: None
     many: bool = False
     """There are more sources than this copier sees: the destination must be a directory."""
     _stack: list[_Open] = field(default_factory=list)
@@ -154,8 +157,10 @@ class Copier:
     def _fill(self, base: _Open, items: list[tuple[str, FileEntry]]) -> None:
         stack = self._stack = [base]
         try:
-            for place, entry in items:
+            for done, (place, entry) in enumerate(items):
                 self.check()
+                if not done % _REPORTED:
+                    self.progress(done, len(items))
                 folder, _, name = place.rpartition("/")
                 while stack[-1].place != folder and len(stack) > 1:
                     self._leave(stack.pop())
@@ -204,8 +209,8 @@ class Copier:
             os.chown(name, uid, gid, dir_fd=into.fd, follow_symlinks=False)
         if not stat.S_ISLNK(entry.mode):
             os.chmod(name, self.style.mode(entry), dir_fd=into.fd)
-        times = self._times(entry)
-        os.utime(name, ns=(times, times), dir_fd=into.fd, follow_symlinks=False)
+        times = (entry.mtime_ns, entry.mtime_ns)
+        os.utime(name, ns=times, dir_fd=into.fd, follow_symlinks=False)
 
     def _regular(self, into: _Open, name: str, entry: FileEntry) -> None:
         if entry.inode[1]:
@@ -280,13 +285,7 @@ class Copier:
             os.close(fd)
 
     def _set_times(self, fd: int, entry: FileEntry) -> None:
-        times = self._times(entry)
-        os.utime(fd, ns=(times, times))
-
-    def _times(self, entry: FileEntry) -> int:
-        if self.style.epoch is None:
-            return entry.mtime_ns
-        return min(entry.mtime_ns, self.style.epoch * 1_000_000_000)
+        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _is_directory(self, dest: str) -> bool:
         try:

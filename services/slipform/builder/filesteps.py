@@ -99,7 +99,7 @@ def write_copy(
         stack.callback(os.close, fd)
         uid, gid = resolve_owner(fd, op.chown) if op.chown else (0, 0)
         chmod = ModeChange.parse(op.chmod) if op.chmod else None
-        style = Style(uid, gid, chmod, epoch=epoch)
+        style = Style(uid, gid, chmod)
         loose = LooseFiles()
         extra = _loose(op, sources, loose, now_ns, epoch)
         archives, plain = _split(op, sources.tree, sources.selected)
@@ -107,7 +107,15 @@ def write_copy(
         many = len(sources.selected) + len(extra) > 1
         contents = sources.listing.contents
         _fetch(sources.tree, (*plain, *archives), contents)
-        copier = Copier(sources.tree, fd, style, contents, flight.check, many=many)
+        copier = Copier(
+            sources.tree,
+            fd,
+            style,
+            contents,
+            flight.check,
+            lambda done, total: flight.progress("copying", done, total, "files"),
+            many=many,
+        )
         copier.copy(plain, op.dest, dest_is_dir=op.dest_is_dir)
         copier = Copier(loose, fd, style, check=flight.check, many=many)
         copier.copy(loose_files, op.dest, dest_is_dir=op.dest_is_dir)
@@ -132,16 +140,15 @@ def write_workdir(op: WorkdirOp, root: Path) -> None:
 def _loose(
     op: CopyOp, sources: Sources, loose: LooseFiles, now_ns: int, epoch: int | None
 ) -> list[Selected]:
-    stamp = now_ns if epoch is None else epoch * 1_000_000_000
     chosen = []
     for remote in sources.remotes:
         if remote.path is None:
             raise NotFound(f"ADD {remote.url}: not fetched")
         name = file_name(remote.url, needed=op.dest_is_dir)
-        mtime = remote.mtime_ns if epoch is None else stamp
+        mtime = remote.mtime_ns if epoch is None else epoch * 1_000_000_000
         chosen.append(loose.add(name, remote.path, _URL_MODE, mtime))
     files: tuple[InlineFile, ...] = op.files
-    chosen += [loose.add(file.name, file.data, file.mode, stamp) for file in files]
+    chosen += [loose.add(file.name, file.data, file.mode, now_ns) for file in files]
     return chosen
 
 

@@ -128,6 +128,9 @@ class Job:
                 [file_name(remote.url, needed=op.dest_is_dir), remote.digest]
                 for remote in sources.remotes
             ]
+            if self.epoch is not None:
+                # It becomes the time of downloads, in the snapshot already.
+                contents["epoch"] = self.epoch
         return keys.copy_document(op, rootfs, contents), sources.listing.lines
 
     def _list(self, op: CopyOp, tree: SourceTree, known: Known) -> Sources:

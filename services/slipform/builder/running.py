@@ -16,8 +16,14 @@ from slipform.builder.copying import Copier, Style
 from slipform.builder.faults import ProcessFailed, os_errors
 from slipform.builder.selection import Item, Selected, clamp, subtree
 from slipform.builder.tree import follow
-from slipform.core.errors import Cancelled, NotFound, PermissionDenied, Unsupported
-from slipform.core.execution import Exited, Output, RunRequest
+from slipform.core.errors import Cancelled, NotFound, Unsupported
+from slipform.core.execution import (
+    ExecutableNotFound,
+    ExecutableNotRunnable,
+    Exited,
+    Output,
+    RunRequest,
+)
 from slipform.core.files import exists_in_root, resolve_in_root
 from slipform.core.folder import Folder
 from slipform.core.mounts import Mount
@@ -99,9 +105,9 @@ class Runner:
                     flight.output(event.stream, event.data, datetime.now(UTC))
                 elif isinstance(event, Exited):
                     end = event
-        except NotFound as e:
+        except ExecutableNotFound as e:
             raise ProcessFailed(_failed(op, f"exit code: 127: {e}"), 127) from e
-        except PermissionDenied as e:
+        except ExecutableNotRunnable as e:
             raise ProcessFailed(_failed(op, f"exit code: 126: {e}"), 126) from e
         finally:
             flight.on_cancel(None)

@@ -81,6 +81,9 @@ class Workshop:
             for info in list(self.snapshotter.walk(kind=kind)):
                 if info.name.startswith(PREFIX):
                     self.snapshotter.remove(info.name)
+        for lease in self.content.list_leases():
+            if lease.id.startswith(PREFIX):
+                self.content.delete_lease(lease.id)
         self._reconcile_leases()
 
     def make(

@@ -197,7 +197,7 @@ def leftovers(site: Site) -> list[str]:
 
 
 class BuilderContract:
-    """What every builder does; wants fixtures ``site`` (with an image ``busybox``) and ``builder``."""
+    """What every builder does; wants fixtures ``site`` (with image ``busybox``) and ``builder``."""
 
     def test_image_has_the_files_config_and_history_it_was_told(
         self, site: Site, builder: Builder, tmp_path: Path
