@@ -1,10 +1,10 @@
 """One gRPC call over a unix socket with the standard library alone.
 
 The command line's start decides how fast a cached build feels, and importing grpc costs more
-than all the rest of it (docs/adr/0005-lean-client-for-build.md). This speaks just enough HTTP/2 (RFC 9113), HPACK
-(RFC 7541) and gRPC (grpc/doc/PROTOCOL-HTTP2.md) for one call on one connection with a grpc
-server: header tables of size 0, no compression, binary metadata as it is. Everything else uses
-grpc itself.
+than all the rest of it (docs/adr/0005-lean-client-for-build.md). This speaks just enough HTTP/2
+(RFC 9113), HPACK (RFC 7541) and gRPC (grpc/doc/PROTOCOL-HTTP2.md) for one call on one connection
+with a grpc server: header tables of size 0, no compression, binary metadata as it is. Everything
+else uses grpc itself.
 """
 
 from __future__ import annotations
