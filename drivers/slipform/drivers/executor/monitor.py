@@ -1,8 +1,8 @@
 """The monitor: one small process that stands over one run, from its mounts to its last trace.
 
 It mounts the root in a namespace of its own, prepares it, starts the process (in ``inside`` or
-through an OCI runtime), watches socket, clock and process, and cleans up. When the other end of
-its control socket closes, which the death of the daemon does, it kills the run.
+through an OCI runtime), watches socket, clock and process, and cleans up. It kills the run when the
+zygote dies, and when the other end of its control socket closes, as the death of the daemon does.
 
 Wire format of the control socket: the request comes as a length (4 bytes, big endian) and JSON,
 with descriptors for stdin, stdout and stderr; then commands as two bytes, ``K`` or ``S`` and a
@@ -84,7 +84,6 @@ def run_and_exit(control: socket.socket) -> NoReturn:
     """Body of the forked process."""
     status = 1
     try:
-        process.die_with_parent()
         process.set_name("slipform-monitor")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, stdio = receive(control)
@@ -126,6 +125,7 @@ def _run(control: socket.socket, request: Request, stdio: list[int]) -> None:
     mounting.perform(request.rootfs, Path(request.root))
     root = os.open(request.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     accounts.settle(request.spec["process"], root)
+    mountpoints.make_cwd(root, request.spec)
     points = mountpoints.prepare(root, request.spec["mounts"])
     try:
         start = runtime.start if request.settings.get("runtime") else inside.start
@@ -148,6 +148,9 @@ def _watch_and_finish(
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     starved = child.finish()
     points.remove()
+    if reason == "orphaned":
+        _say(control, failure("Unavailable", "the executor's zygote was killed"))
+        return
     event = {
         "code": 128 + number if number else os.WEXITSTATUS(status),
         "signal": number,
@@ -165,6 +168,8 @@ def _watch(control: socket.socket, child: Child, timeout_s: float) -> str:
     watched = os.pidfd_open(child.pid)
     poll = select.poll()
     poll.register(watched, select.POLLIN)
+    zygote = os.pidfd_open(os.getppid())
+    poll.register(zygote, select.POLLIN)
     poll.register(control, select.POLLIN)
     while True:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -174,6 +179,10 @@ def _watch(control: socket.socket, child: Child, timeout_s: float) -> str:
             return reason
         if deadline is not None and time.monotonic() >= deadline:
             reason, deadline = reason or "timeout", None
+            child.kill()
+        if zygote in ready:
+            poll.unregister(zygote)
+            reason = reason or "orphaned"
             child.kill()
         if control.fileno() in ready:
             received = control.recv(COMMAND_SIZE, socket.MSG_WAITALL)

@@ -152,6 +152,19 @@ def prepare(root: int, mounts: Sequence[dict[str, Any]]) -> MountPoints:
     return points
 
 
+def make_cwd(root: int, spec: dict[str, Any]) -> None:
+    """Make the working directory, for good, the user's; one below a mount has to wait.
+
+    Before the process starts, because the root may become read-only, and because runtimes would
+    make it root's.
+    """
+    cwd, user = spec["process"]["cwd"], spec["process"]["user"]
+    if any(f"{cwd}/".startswith(f"{m['destination'].rstrip('/')}/") for m in spec["mounts"]):
+        return
+    made = MountPoints(root, (user["uid"], user["gid"]))
+    made.ensure(cwd, is_directory=True)
+
+
 def wants_directory(mount: dict[str, Any]) -> bool:
     """Whether a runtime-spec mount stands on a directory: all but binds of other things do."""
     options = mount.get("options") or ()

@@ -13,13 +13,12 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from slipform.core.errors import DomainError, Unsupported
 from slipform.core.execution import ExecutableNotFound, ExecutableNotRunnable
 from slipform.core.linux import cgroups, process
 from slipform.drivers.executor import executables
-from slipform.drivers.executor.mountpoints import MountPoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +70,6 @@ def start(request: Request, root: int, stdio: list[int]) -> RuntimeChild:
     spec = request.spec
     executables.check(root, spec["process"])
     _limit_capabilities(spec["process"]["capabilities"])
-    _make_cwd(spec, root)
     spec["root"]["path"] = request.root
     bundle = Path(settings["bundle"])
     (bundle / "config.json").write_text(json.dumps(spec), "utf-8")
@@ -97,14 +95,6 @@ def _limit_capabilities(sets: dict[str, list[str]]) -> None:
     owned = process.permitted_mask()
     for name, wanted in sets.items():
         sets[name] = [each for each in wanted if process.mask_of((each,)) & owned]
-
-
-def _make_cwd(spec: dict[str, Any], root: int) -> None:
-    """Runtimes make a missing directory root's; ours belongs to the user."""
-    cwd, user = spec["process"]["cwd"], spec["process"]["user"]
-    if any(f"{cwd}/".startswith(f"{m['destination'].rstrip('/')}/") for m in spec["mounts"]):
-        return
-    MountPoints(root, (user["uid"], user["gid"])).ensure(cwd, is_directory=True)
 
 
 def _must(command: Sequence[str], log: Path, stdio: Sequence[int] = ()) -> None:

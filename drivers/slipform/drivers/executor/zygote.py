@@ -24,7 +24,6 @@ COMMANDS = 3
 
 def main() -> None:
     """Serve until the parent closes its end or dies."""
-    process.die_with_parent()
     process.set_name("slipform-zygote")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Monitors are nobody's business but their control socket's: the kernel reaps them.
@@ -44,8 +43,16 @@ def main() -> None:
     while True:
         _, fds, _, _ = socket.recv_fds(commands, 1, 1)
         if not fds:
+            _wait_for_monitors()
             return
         _fork(commands, fds[0])
+
+
+def _wait_for_monitors() -> None:
+    """The daemon is gone or going: each monitor sees that itself, and cleans up."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def _fork(commands: socket.socket, control: int) -> None:
