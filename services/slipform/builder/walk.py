@@ -116,8 +116,7 @@ class Walk:
             StepFailed: a step failed; others were stopped.
             Cancelled: ``cancel`` was called.
         """
-        self._look_up()
-        keep.enter_context(self._shop.using(o.snapshot for o in self.outcomes.values()))
+        self._look_up(keep)
         needed = self._needed()
         for step in self._job.plan.steps:
             if step.id not in needed:
@@ -125,7 +124,7 @@ class Walk:
         self._make(needed, keep)
         return self.outcomes
 
-    def _look_up(self) -> None:
+    def _look_up(self, keep: ExitStack) -> None:
         for step in self._job.plan.steps:
             if isinstance(step.op, BaseOp):
                 self._identities[step.id] = self._job.identity_of_base(step.op)
@@ -138,7 +137,9 @@ class Walk:
                 self._reporter.failed(step, str(e))
                 raise StepFailed(step, e) from e
             self._recipes[step.id] = recipe
-            found = None if self._job.ignores_cache(step) else self._shop.find(recipe.key)
+            found = None
+            if not self._job.ignores_cache(step):
+                found = self._shop.find_and_keep(recipe.key, keep)
             if found is None:
                 self._identities[step.id] = recipe.key
                 continue

@@ -122,6 +122,16 @@ class Workshop:
             return None
         return record
 
+    def find_and_keep(self, key: str, keep: contextlib.ExitStack) -> Record | None:
+        """As ``find``; what is found is kept from ``prune`` until ``keep`` is closed."""
+        with self._lock:
+            record = self.find(key)
+            if record is not None:
+                self._in_use[record.snapshot] += 1
+        if record is not None:
+            keep.callback(self._release, [record.snapshot])
+        return record
+
     @contextlib.contextmanager
     def using(self, snapshots: Iterable[str]) -> Iterator[None]:
         """Keep cached snapshots from ``prune`` for the time of the block."""
@@ -131,9 +141,7 @@ class Workshop:
         try:
             yield
         finally:
-            with self._lock:
-                self._in_use.subtract(names)
-                self._in_use += Counter()
+            self._release(names)
 
     def prune(self) -> int:
         """Forget every cached result that no running build uses; returns bytes freed."""
@@ -178,6 +186,11 @@ class Workshop:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+    def _release(self, names: list[str]) -> None:
+        with self._lock:
+            self._in_use.subtract(names)
+            self._in_use += Counter()
 
     def _remember(self, recipe: Recipe, snapshot: str, identity: str, created_ns: int) -> Outcome:
         record = Record(recipe.key, identity, snapshot, created_ns)
