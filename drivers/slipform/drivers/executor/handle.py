@@ -186,9 +186,9 @@ class Run:
             self._ended = True
             with contextlib.suppress(OSError):
                 self._control.shutdown(socket.SHUT_WR)
-        # The monitor closes its end as the last thing it does.
+        # The last event comes when nothing is left; without it, the end of the monitor says so.
         with contextlib.suppress(OSError):
-            while self._control.recv(_CHUNK):
+            while self._exited is None and self._control.recv(_CHUNK):
                 pass
         self._control.close()
         for fd in self._outputs:

@@ -72,6 +72,7 @@ class Launcher:
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         process, commands = _spawn()
         self._admit(process.pid)
+        commands.send(b"g")
         return process, commands
 
     def _end(self) -> None:

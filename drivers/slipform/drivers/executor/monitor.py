@@ -80,14 +80,14 @@ def failure(kind: str, message: str) -> bytes:
     return _line({"error": kind, "message": message})
 
 
-def run_and_exit(control: socket.socket) -> NoReturn:
-    """Body of the forked process."""
+def run_and_exit(control: socket.socket, zygote: int) -> NoReturn:
+    """Body of the forked process, child of ``zygote``."""
     status = 1
     try:
         process.set_name("slipform-monitor")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, stdio = receive(control)
-        _run(control, request, stdio)
+        _run(control, request, stdio, zygote)
         status = 0
     except DomainError as e:
         _say(control, failure(type(e).__name__, str(e)))
@@ -120,7 +120,7 @@ def receive(control: socket.socket) -> tuple[Request, list[int]]:
     return Request(**value), stdio
 
 
-def _run(control: socket.socket, request: Request, stdio: list[int]) -> None:
+def _run(control: socket.socket, request: Request, stdio: list[int], zygote: int) -> None:
     unshare(CLONE_NEWNS)
     mounting.perform(request.rootfs, Path(request.root))
     root = os.open(request.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -136,13 +136,13 @@ def _run(control: socket.socket, request: Request, stdio: list[int]) -> None:
     for fd in stdio:
         os.close(fd)
     _say(control, _line({"started": child.pid}))
-    _watch_and_finish(control, request, child, points)
+    _watch_and_finish(control, request, child, points, zygote)
 
 
 def _watch_and_finish(
-    control: socket.socket, request: Request, child: Child, points: MountPoints
+    control: socket.socket, request: Request, child: Child, points: MountPoints, zygote: int
 ) -> None:
-    reason = _watch(control, child, request.timeout_s)
+    reason = _watch(control, child, request.timeout_s, zygote)
     # For the first process of a pid namespace this returns when all others are gone as well.
     _, status = os.waitpid(child.pid, 0)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
@@ -161,15 +161,18 @@ def _watch_and_finish(
     _say(control, _line({"exited": event}))
 
 
-def _watch(control: socket.socket, child: Child, timeout_s: float) -> str:
+def _watch(control: socket.socket, child: Child, timeout_s: float, zygote: int) -> str:
     """Obey commands until the process ends; why it was killed, or nothing."""
     reason = ""
     deadline = time.monotonic() + timeout_s if timeout_s > 0 else None
     watched = os.pidfd_open(child.pid)
     poll = select.poll()
     poll.register(watched, select.POLLIN)
-    zygote = os.pidfd_open(os.getppid())
-    poll.register(zygote, select.POLLIN)
+    parent = os.pidfd_open(os.getppid())
+    if os.getppid() != zygote:
+        child.kill()
+        return "orphaned"
+    poll.register(parent, select.POLLIN)
     poll.register(control, select.POLLIN)
     while True:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -180,8 +183,8 @@ def _watch(control: socket.socket, child: Child, timeout_s: float) -> str:
         if deadline is not None and time.monotonic() >= deadline:
             reason, deadline = reason or "timeout", None
             child.kill()
-        if zygote in ready:
-            poll.unregister(zygote)
+        if parent in ready:
+            poll.unregister(parent)
             reason = reason or "orphaned"
             child.kill()
         if control.fileno() in ready:

@@ -8,11 +8,11 @@ control socket of the new run; everything else is between the run's handle and i
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import os
 import signal
 import socket
+from typing import NoReturn
 
 from slipform.core.linux import cgroups, mountapi, process
 from slipform.core.linux.namespaces import CLONE_NEWNS, unshare
@@ -20,6 +20,8 @@ from slipform.drivers.executor import monitor
 
 COMMANDS = 3
 """The descriptor on which the zygote is commanded."""
+_TAKEN = b"T"
+_NO_MORE = b"E"
 
 
 def main() -> None:
@@ -40,12 +42,64 @@ def main() -> None:
     commands = socket.socket(fileno=COMMANDS)
     commands.set_inheritable(False)
     commands.send(b"+")
-    while True:
-        _, fds, _, _ = socket.recv_fds(commands, 1, 1)
-        if not fds:
-            _wait_for_monitors()
-            return
-        _fork(commands, fds[0])
+    # The parent now puts us where runs are to be born; what is forked before that is elsewhere.
+    if commands.recv(1):
+        while _keep_a_spare(commands):
+            pass
+    _wait_for_monitors()
+
+
+def _keep_a_spare(commands: socket.socket) -> bool:
+    """Fork a monitor that waits for the next run; returns when it has one.
+
+    So the fork, and the page faults that follow it, are over before anybody waits for them.
+
+    Returns:
+        False when no more runs will come.
+    """
+    taken, tell = os.pipe()
+    zygote = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError as e:
+        os.close(taken)
+        os.close(tell)
+        return _refuse(commands, e)
+    if pid == 0:
+        os.close(taken)
+        _wait_for_a_run(commands, tell, zygote)
+    os.close(tell)
+    # Nothing at all is read when somebody killed the spare: then there has to be another one.
+    word = os.read(taken, 1)
+    os.close(taken)
+    return word != _NO_MORE
+
+
+def _wait_for_a_run(commands: socket.socket, tell: int, zygote: int) -> NoReturn:
+    process.die_with_parent()
+    if os.getppid() != zygote:
+        os._exit(1)
+    _, fds, _, _ = socket.recv_fds(commands, 1, 1)
+    if not fds:
+        os.write(tell, _NO_MORE)
+        os._exit(0)
+    # From here on the death of the zygote is noticed in another way, which cleans up.
+    process.outlive_parent()
+    os.write(tell, _TAKEN)
+    os.close(tell)
+    commands.close()
+    monitor.run_and_exit(socket.socket(fileno=fds[0]), zygote)
+
+
+def _refuse(commands: socket.socket, error: OSError) -> bool:
+    """Answer one run with the reason why it can't be."""
+    _, fds, _, _ = socket.recv_fds(commands, 1, 1)
+    if not fds:
+        return False
+    with contextlib.suppress(OSError), socket.socket(fileno=fds[0]) as control:
+        message = f"fork: {os.strerror(error.errno or 0)}"
+        control.sendall(monitor.failure("ResourceExhausted", message))
+    return True
 
 
 def _wait_for_monitors() -> None:
@@ -53,19 +107,3 @@ def _wait_for_monitors() -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
-
-
-def _fork(commands: socket.socket, control: int) -> None:
-    try:
-        pid = os.fork()
-    except OSError as e:
-        # The handle sees its socket close with this as the last word.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(control)) as s:
-            s.sendall(monitor.failure("ResourceExhausted", f"fork: {os.strerror(e.errno or 0)}"))
-        if e.errno not in (errno.EAGAIN, errno.ENOMEM):
-            raise
-    else:
-        if pid == 0:
-            commands.close()
-            monitor.run_and_exit(socket.socket(fileno=control))
-    os.close(control)
