@@ -64,5 +64,8 @@ class DaemonServicer(pb_grpc.DaemonServiceServicer):
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
     ) -> pb.ShutdownResponse:
         """End the process after this answer."""
-        self._end(request.grace_ms / 1000)
+        grace_s = request.grace_ms / 1000
+        # Only when this call is over: ending the server would cancel it too.
+        if not context.add_callback(lambda: self._end(grace_s)):
+            self._end(grace_s)
         return pb.ShutdownResponse(pid=os.getpid())
