@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from slipform.core.advice import Warning
     from slipform.core.context import ContextSource
     from slipform.core.oci.digest import Digest
     from slipform.core.oci.platform import Platform
-    from slipform.core.plan import Warning
     from slipform.core.source import SourceRange
 
 

@@ -5,7 +5,6 @@ Two data directories never meet: the socket's path follows from the directory's.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +29,9 @@ class Locations:
         inside = self.root / "run"
         if len(str(inside / "slipform.sock").encode()) <= _SOCKET_PATH_LIMIT:
             return inside
+        # Imported here: hardly anybody needs it, and everybody's start would pay for it.
+        import hashlib
+
         name = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
         return Path("/run") / f"slipform-{name}"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from slipform.core.execution import Network, Security
 
 if TYPE_CHECKING:
+    from slipform.core.advice import Warning
     from slipform.core.oci.config import RunConfig
     from slipform.core.oci.platform import Platform
     from slipform.core.source import SourceRange
@@ -209,15 +210,6 @@ class PlannedHistory:
     created_by: str
     empty_layer: bool
     comment: str = "buildkit.dockerfile.v0"
-
-
-@dataclass(frozen=True, slots=True)
-class Warning:
-    """A lint finding or other advice; never fails a build by itself."""
-
-    rule: str
-    message: str
-    source: SourceRange | None = None
 
 
 @dataclass(frozen=True, slots=True)

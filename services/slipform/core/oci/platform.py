@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform as _host
+import os
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,6 +73,6 @@ class Platform:
 
 def host_platform() -> Platform:
     """The platform this process runs on."""
-    machine = _host.machine()
+    machine = os.uname().machine
     architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
     return Platform("linux", architecture, variant)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from slipform.core.advice import Warning
 from slipform.core.errors import InvalidArgument
-from slipform.core.plan import Warning
 from slipform.frontend.dockerfile.directives import comment_checks
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from slipform.api.builder.v1 import builder_pb2 as pb
 from slipform.core import build as core
+from slipform.core.advice import Warning
 from slipform.core.context import FileEntry
 from slipform.core.errors import InvalidArgument
 from slipform.core.execution import Network, Stream
 from slipform.core.oci.digest import Digest
-from slipform.core.plan import Warning
 from slipform.rpc.convert.types import (
     platform_from_pb,
     platform_to_pb,

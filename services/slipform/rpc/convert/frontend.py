@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from slipform.api.frontend.v1 import frontend_pb2 as pb
 from slipform.core import plan
+from slipform.core.advice import Warning
 from slipform.core.errors import InvalidArgument
 from slipform.core.oci import canonical
 from slipform.core.oci.config import RunConfig
@@ -214,7 +215,7 @@ def parsed_from_pb(value: pb.ParseResponse) -> plan.ParsedDockerfile:
     )
 
 
-def warnings_to_pb(values: Iterable[plan.Warning]) -> list[pb.Warning]:
+def warnings_to_pb(values: Iterable[Warning]) -> list[pb.Warning]:
     """Core to protobuf."""
     return [
         pb.Warning(rule=w.rule, message=w.message, source=_optional_source(w.source))
@@ -222,10 +223,10 @@ def warnings_to_pb(values: Iterable[plan.Warning]) -> list[pb.Warning]:
     ]
 
 
-def warnings_from_pb(values: Iterable[pb.Warning]) -> tuple[plan.Warning, ...]:
+def warnings_from_pb(values: Iterable[pb.Warning]) -> tuple[Warning, ...]:
     """Protobuf to core."""
     return tuple(
-        plan.Warning(w.rule, w.message, source_from_pb(w.source) if w.HasField("source") else None)
+        Warning(w.rule, w.message, source_from_pb(w.source) if w.HasField("source") else None)
         for w in values
     )
 
