@@ -85,6 +85,8 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
         for key, value in config["config"].items()
         if key not in CONFIG_THAT_MAY_DIFFER and value not in (None, "", [], {})
     }
+    # BuildKit says "/" where the classic builder says nothing; both mean the root.
+    values.setdefault("WorkingDir", "/")
     shared = {key: config.get(key) for key in ("os", "architecture")}
     return json.loads(json.dumps({**values, **shared}, sort_keys=True))  # type: ignore[no-any-return]
 
