@@ -48,7 +48,7 @@ class SnapshotDriver(Protocol[ChangeT_co]):
         ...
 
     def seal(self, number: int) -> None:
-        """It was committed: nobody writes to it any more. Quick; must not fail half-way."""
+        """It was committed, maybe long ago: nobody writes to it any more. Idempotent."""
         ...
 
     def remove(self, number: int) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 GRACE_S: Final = 5.0
 """What running calls get after SIGTERM."""
 
+_SWITCH_INTERVAL_S: Final = 0.0005
+
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +63,8 @@ def serve(config: Config, *, ready_fd: int = -1) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # A step is many short waits in many threads; each would wait for the interpreter up to 5 ms.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end = _End()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: end.ask())

@@ -53,6 +53,9 @@ class Flusher:
             numbers = list(self._state.catalog.unsynced())
         if not numbers:
             return
+        for number in numbers:
+            # Not by the commit itself: it would cost a step more than all else that commit does.
+            self._state.driver.seal(number)
         self._state.driver.sync()
         with self._state.transaction():
             self._state.catalog.mark_synced(numbers)

@@ -155,7 +155,6 @@ class TenantSnapshots(TenantLeases):
             catalog.set_labels(row.number, labels or {})
             self._rename_in_leases(key, name)
             self._hold(lease, name)
-            self._state.driver.seal(row.number)
         self._state.on_commit()
 
     def _rename_in_leases(self, old: str, new: str) -> None:
