@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from slipform.builder.cache import Document, Neighbour
 
-NEVER_BUILT: Final = "it has not been built before"
-NO_CACHE: Final = "the build asked not to use the cache"
+# Nobody needs to be told that a first build, or one without the cache, runs its steps.
+NEVER_BUILT: Final = ""
+NO_CACHE: Final = ""
 RESULT_GONE: Final = "its cached result has been removed"
 _BASE: Final = ("chain/", "scratch")
 
