@@ -179,3 +179,38 @@ def test_two_roots_never_meet(slipform: Slipform, busybox_sample: Sample, tmp_pa
         assert other.text("images", "-q") == ""
     finally:
         other.run("shutdown")
+
+
+def test_failures_of_our_own_output_and_input_are_one_sentence(
+    built: Slipform, tmp_path: Path
+) -> None:
+    for words in (["images"], ["save", "sample:1"], ["run", "--rm", "sample:1"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "slipform.cli", *words],
+                stdout=full, stderr=subprocess.PIPE, env=built.environment(), check=False,
+            )  # fmt: skip
+        assert done.returncode != 0
+        assert done.stderr == b"slipform: write error: No space left on device\n"
+    done = built.run("run", "-e", os.fsdecode(b"A=\xff"), "sample:1", check=False)
+    assert (done.returncode, done.stderr) == (125, b"slipform: not UTF-8: 'A=\\udcff'\n")
+    (tmp_path / "context/Dockerfile").mkdir(parents=True)
+    done = built.run("build", tmp_path / "context", check=False)
+    assert done.returncode == 1
+    assert b'failed to read Dockerfile: "Dockerfile" is not a file' in done.stderr
+
+
+def test_build_argument_without_a_value_is_the_environments_or_none(
+    slipform: Slipform, busybox_sample: Sample
+) -> None:
+    text = b"FROM scratch\nARG A=default\nLABEL a=$A\n"
+    for env, want in (({}, "default"), ({"A": "mine"}, "mine"), ({"A": ""}, "")):
+        command = ("build", "-q", "-f", "-", "--build-arg", "A", busybox_sample.context)
+        identity = slipform.run(*command, stdin=text, env=env).stdout.decode().strip()
+        assert slipform.text("inspect", "-f", "{{.Config.Labels.a}}", identity).strip() == want
+
+
+def test_images_and_history_show_an_empty_layer_as_nothing(slipform: Slipform) -> None:
+    slipform.run("import", "-", "empty", stdin=bytes(10240))
+    assert slipform.text("images", "--format", "{{.Size}}").strip() == "0B"
+    assert slipform.text("history", "--format", "{{.Size}}", "empty").strip() == "0B"

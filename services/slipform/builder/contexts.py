@@ -133,6 +133,8 @@ def _dockerfile(request: BuildRequest, context: Path | None) -> tuple[bytes, str
         entry = follow(folder, name)
         if entry is None:
             raise NotFound(f'failed to read Dockerfile: "{name}" is not in "{context}"')
+        if not stat.S_ISREG(entry.mode):
+            raise InvalidArgument(f'failed to read Dockerfile: "{name}" is not a file')
         with folder.open(entry.path) as file:
             return _limited(file.read(_MAX_DOCKERFILE + 1), name), name, place
     finally:

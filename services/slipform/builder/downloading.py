@@ -111,7 +111,8 @@ class Downloader:
             raise Unavailable(f"ADD {url}: the server answered {e.code} {e.reason}") from e
         except (OSError, ValueError) as e:
             reason = e.reason if isinstance(e, urllib.error.URLError) else e
-            raise Unavailable(f"ADD {url}: {reason}") from e
+            text = getattr(reason, "strerror", None) or reason
+            raise Unavailable(f"ADD {url}: {text}") from e
         return remote
 
     def _receive(self, url: str, answer: HTTPResponse) -> Remote:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slipform.core.errors import DigestMismatch, NotFound
 from slipform.core.oci import media_types
+from slipform.core.oci.digest import Digest
 from slipform.images.catalog import LayerFacts
 from slipform.images.members import ChunkSource
 from slipform.layer.decompress import open_compressed
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slipform.core.content import ContentStore
-    from slipform.core.oci.digest import Digest
     from slipform.core.snapshots import Snapshotter
     from slipform.images.catalog import Catalog
     from slipform.images.documents import Layer
     from slipform.images.holds import Work
+
+EMPTY_LAYERS: Final = frozenset(Digest.of(bytes(size)) for size in (1024, 10240))
+"""A tar of no files: its two blocks of zeros, and the same as GNU tar and Python pad it."""
 
 
 class Layers:
@@ -45,6 +48,10 @@ class Layers:
             return self._snapshotter.find_chain(layer.chain_id).size
         except NotFound:
             return sum(len(chunk) for chunk in self._uncompressed(layer))
+
+    def shown_size(self, layer: Layer) -> int:
+        """``tar_size``, but 0 for a layer without files: nobody wants to see two empty blocks."""
+        return 0 if layer.diff_id in EMPTY_LAYERS else self.tar_size(layer)
 
     def tar(self, layer: Layer, work: Work) -> Iterator[bytes]:
         """The uncompressed tar, verified when it ends; raises as ``tar_size`` does."""

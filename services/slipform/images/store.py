@@ -162,7 +162,7 @@ class Images:
     def history(self, name: str) -> list[HistoryEntry]:
         """Newest first; see ``ImageStore.history``."""
         image, documents = self._read(name)
-        sizes = [self._layers.tar_size(layer) for layer in documents.layers]
+        sizes = [self._layers.shown_size(layer) for layer in documents.layers]
         entries = list(documents.config.history)
         # Configs of some tools have no history, or less than they have layers.
         missing = len(sizes) - sum(not entry.empty_layer for entry in entries)
@@ -246,7 +246,7 @@ class Images:
             ),
             references=(),
             created_at=timestamps.parse(documents.config.created),
-            size=sum(self._layers.tar_size(layer) for layer in documents.layers),
+            size=sum(self._layers.shown_size(layer) for layer in documents.layers),
             platform=documents.config.platform,
         )
 

@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status, docker's where docker has one."""
     # grpc tells on stderr that a daemon which was asked to end has ended.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    _open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     host = ""
     while words and words[0].startswith("-"):
@@ -79,6 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
     if verb not in VERBS:
         return _fail(f"'{verb}' is not a slipform command.{_guess(verb)}", 1)
     return _run(verb, words, host)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a caller closed one: a socket there would be read or written as it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
 
 
 def _run(verb: str, words: list[str], host: str) -> int:
@@ -111,6 +120,8 @@ def _help() -> int:
         "  SLIPFORM_ROOT        Data directory; its daemon is started when none answers",
         "  SLIPFORM_HOST        Daemon to talk to instead",
         "  SLIPFORM_CONFIG      Configuration file of services that run apart",
+        "  SLIPFORM_TLS_CA, SLIPFORM_TLS_CERT, SLIPFORM_TLS_KEY",
+        "                       PEM files for dns: addresses, as in [tls] of the file",
         "",
         "Run 'slipform COMMAND --help' for more on a command.",
     ]

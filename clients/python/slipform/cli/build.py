@@ -101,7 +101,7 @@ def _write(path: Path, text: str) -> None:
 
 def _request(given: argparse.Namespace) -> BuildRequest:
     found = _input(given)
-    arguments = [_build_argument(text) for text in given.build_arg]
+    arguments = [pair for text in given.build_arg if (pair := _build_argument(text))]
     named = {name for name, _ in arguments}
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if epoch and "SOURCE_DATE_EPOCH" not in named:
@@ -120,12 +120,14 @@ def _request(given: argparse.Namespace) -> BuildRequest:
     )
 
 
-def _build_argument(text: str) -> tuple[str, str]:
-    """A name without a value takes the environment's."""
+def _build_argument(text: str) -> tuple[str, str] | None:
+    """A name without a value takes the environment's; without one there, it is not given."""
     name, equals, value = text.partition("=")
     if not name:
         raise CommandError(f'invalid build argument "{text}": want NAME=value', 125)
-    return name, value if equals else os.environ.get(name, "")
+    if equals:
+        return name, value
+    return (name, os.environ[name]) if name in os.environ else None
 
 
 def _extra_host(text: str) -> tuple[str, str]:
@@ -140,13 +142,13 @@ def _input(given: argparse.Namespace) -> _Input:
     if given.path == "-":
         if given.file:
             raise CommandError("invalid argument: can't use stdin for the context and -f together")
-        return _Input(dockerfile=sys.stdin.buffer.read(), name="Dockerfile")
+        return _Input(dockerfile=_from_stdin(), name="Dockerfile")
     context = Path(given.path)
     if not context.is_dir():
         found = "is not a directory" if context.exists() else "not found"
         raise CommandError(f'unable to prepare context: path "{given.path}" {found}')
     if given.file == "-":
-        return _Input(context, sys.stdin.buffer.read(), "Dockerfile")
+        return _Input(context, _from_stdin(), "Dockerfile")
     if not given.file:
         return _Input(context)
     path = Path(given.file).absolute()
@@ -156,6 +158,16 @@ def _input(given: argparse.Namespace) -> _Input:
     if path.parent.resolve().is_relative_to(inside):
         return _Input(context, name=str((path.parent.resolve() / path.name).relative_to(inside)))
     return _Input(context, name=path.name, outside=path)
+
+
+def _from_stdin() -> bytes:
+    """The Dockerfile that stdin is; a tar would be a context, which is not available yet."""
+    data = sys.stdin.buffer.read()
+    if data[257:262] == b"ustar" or data.startswith(
+        (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+    ):
+        raise CommandError("stdin is an archive, want a Dockerfile: unpack it and give its folder")
+    return data
 
 
 def _parser() -> VerbParser:

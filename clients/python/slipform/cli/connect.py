@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slipform.cli.errors import CommandError
 from slipform.client.client import Client, Endpoints
 from slipform.core.errors import DomainError
 from slipform.core.locations import Locations
+
+if TYPE_CHECKING:
+    from slipform.rpc.tls import TlsFiles
 
 
 def root() -> Path:
@@ -38,7 +41,8 @@ def connect(host: str = "", *, start: bool = True, failure: int = 1) -> Client:
         CommandError: no daemon can be reached or started.
     """
     try:
-        return Client(_endpoints(host, start=start))
+        endpoints = _endpoints(host, start=start)
+        return Client(endpoints, tls=_tls(endpoints))
     except DomainError as e:
         raise CommandError(f"slipform: {e}", failure) from e
 
@@ -69,6 +73,22 @@ def _configured() -> Endpoints | None:
     }
     default = str(values.get("address") or services.get("builder", ""))
     return Endpoints(default, services) if default else None
+
+
+def _tls(endpoints: Endpoints) -> TlsFiles | None:
+    """The files for TCP; looked for only when something is dialled by TCP."""
+    addresses = (endpoints.default, *endpoints.services.values())
+    if not any(address.startswith("dns:") for address in addresses):
+        return None
+    from slipform.rpc.tls import tls_files
+
+    named = os.environ.get("SLIPFORM_CONFIG", "")
+    return tls_files(
+        _configuration().get("tls"),
+        os.environ,
+        where=named or "environment",
+        base=Path(named).absolute().parent,
+    )
 
 
 def _configuration() -> dict[str, Any]:

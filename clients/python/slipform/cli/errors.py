@@ -58,8 +58,25 @@ def reported(failure: int) -> Iterator[Outcome]:
         outcome.code = INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone: keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         outcome.code = 141
+    except UnicodeError as e:
+        # A word of the command line or of the environment that no message can carry.
+        said = ascii(e.object) if isinstance(e, UnicodeEncodeError) else str(e)
+        tell(f"slipform: not UTF-8: {said[:200]}")
+        outcome.code = failure
+    except OSError as e:
+        # Commands tell which file they could not read; what is left is our own output.
+        _forget_stdout()
+        tell(f"slipform: {e.filename or 'write error'}: {e.strerror or e}")
+        outcome.code = failure
+
+
+def _forget_stdout() -> None:
+    """Let what is still buffered go nowhere: Python would complain about it at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def tell(text: str) -> None:

@@ -42,6 +42,9 @@ _NOT_FOUND: Final = 127
 _FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _VOLUME_OPTIONS: Final = frozenset({"ro", "rw", "z", "Z", "cached", "delegated", "consistent"})
 _STDIN_CHUNK: Final = 64 << 10
+_LEAST_MEMORY: Final = 6 << 20
+"""Docker's minimum: with less, not even the container's start would survive."""
+_MOST_CPUS: Final = 100_000.0
 
 
 def main(words: list[str], host: str) -> int:
@@ -115,9 +118,9 @@ def _request(given: argparse.Namespace) -> ContainerRequest:
         read_only=given.read_only,
         remove=given.rm,
         resources=Resources(
-            memory=parse_bytes(given.memory, "-m, --memory") if given.memory else 0,
+            memory=_memory(given.memory),
             pids=given.pids_limit,
-            cpu_quota_us=int(given.cpus * 100_000),
+            cpu_quota_us=_cpu_quota(given.cpus),
         ),
         extra_hosts=tuple(map(_extra_host, given.add_host)),
         cap_add=tuple(given.cap_add),
@@ -126,12 +129,29 @@ def _request(given: argparse.Namespace) -> ContainerRequest:
     )
 
 
+def _memory(text: str) -> int:
+    size = parse_bytes(text, "-m, --memory") if text else 0
+    if 0 < size < _LEAST_MEMORY:
+        raise CommandError(
+            f'invalid argument "{text}" for "-m, --memory": want at least 6m', FAILURE
+        )
+    return size
+
+
+def _cpu_quota(cpus: float) -> int:
+    if cpus and not 0.01 <= cpus <= _MOST_CPUS:
+        raise CommandError(f'invalid argument "{cpus:g}" for "--cpus": want 0.01 or more', FAILURE)
+    return int(cpus * 100_000)
+
+
 def _entrypoint(text: str) -> tuple[str, ...]:
     return (text,) if text else ()
 
 
 def _variable(text: str) -> str:
     """``NAME=value`` as it is; ``NAME`` takes our own value, or unsets the image's."""
+    if text.startswith("=") or not text:
+        raise CommandError(f'invalid environment variable: "{text}": want NAME=value', FAILURE)
     if "=" in text or text not in os.environ:
         return text
     return f"{text}={os.environ[text]}"
@@ -140,7 +160,7 @@ def _variable(text: str) -> str:
 def _files(paths: list[str]) -> Iterator[str]:
     for path in paths:
         try:
-            lines = Path(path).read_text("utf-8").splitlines()
+            lines = Path(path).read_text("utf-8", "surrogateescape").splitlines()
         except OSError as e:
             raise CommandError(f"slipform: open {path}: {e.strerror}", FAILURE) from e
         for line in lines:
