@@ -26,6 +26,10 @@ NUMBERS: Final[dict[type[errors.DomainError], int]] = {
 """The one table between errors and statuses, read in both directions (grpc statuscodes.md)."""
 
 UNKNOWN: Final = 2
+_MESSAGE_BYTES: Final = 2000
+_DETAIL_BYTES: Final = 500
+"""Of each text; together, and percent-encoded, they fit into the 8 KiB of gRPC's trailers."""
+
 _BY_NUMBER: Final = {number: kind for kind, number in NUMBERS.items()}
 
 
@@ -50,14 +54,19 @@ def number_of(error: errors.DomainError) -> int:
     return UNKNOWN
 
 
+def message_of(error: errors.DomainError) -> str:
+    """The sentence of an error, as it may travel: it may quote anything, of any length."""
+    return _carried(str(error), _MESSAGE_BYTES)
+
+
 def details_of(error: errors.DomainError) -> bytes:
     """The ``ErrorDetails`` that ride in the trailer, serialised."""
     details = types_pb2.ErrorDetails(kind=type(error).__name__)
     if isinstance(error, errors.InvalidArgument):
-        details.source_line = error.source_line
-        details.expected = error.expected
+        details.source_line = _carried(error.source_line, _DETAIL_BYTES)
+        details.expected = _carried(error.expected, _DETAIL_BYTES)
         if error.source is not None:
-            details.source.file = error.source.file
+            details.source.file = _carried(error.source.file, _DETAIL_BYTES)
             details.source.start_line = error.source.start_line
             details.source.end_line = error.source.end_line
             details.source.start_column = error.source.start_column
@@ -77,3 +86,11 @@ def error_of(number: int, message: str, details: bytes = b"") -> errors.DomainEr
         at = parsed.source
         source = SourceRange(at.file, at.start_line, at.end_line, at.start_column)
     return kind(message, source=source, source_line=parsed.source_line, expected=parsed.expected)
+
+
+def _carried(text: str, limit: int) -> str:
+    """Text that protobuf takes (no lone surrogates, as names of files have), and not too long."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > limit:
+        return data[:limit].decode("utf-8", "ignore") + " …"
+    return data.decode()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from slipform.core.errors import DomainError
-from slipform.rpc.codes import details_of
+from slipform.rpc.codes import details_of, message_of
 from slipform.rpc.limits import ERROR_KEY
 from slipform.rpc.status import code_of
 
@@ -68,7 +68,7 @@ def _streaming(
 def _abort(context: grpc.ServicerContext, error: Exception, method: str) -> NoReturn:
     if isinstance(error, DomainError):
         context.set_trailing_metadata(((ERROR_KEY, details_of(error)),))
-        context.abort(code_of(error), str(error))
+        context.abort(code_of(error), message_of(error))
     if not context.is_active() and isinstance(error, grpc.RpcError | StopIteration):
         context.abort(grpc.StatusCode.CANCELLED, "the client went away")
     # grpc raises a bare Exception from abort() to unwind; a handler that aborted is done.

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from slipform.core.errors import DomainError, FailedPrecondition, InvalidArgument, NotFound
+from slipform.core.source import SourceRange
 from slipform.rpc.address import Address
 from slipform.rpc.channel import open_channel
 from slipform.rpc.server import Server, Service
@@ -20,6 +21,10 @@ from slipform.rpc.status import domain_errors, domain_stream
 def _raise(request: bytes, context: grpc.ServicerContext) -> bytes:
     if request == b"bug":
         raise KeyError("a secret detail")
+    if request == b"odd":
+        line = "\udcff\ud800\0" + "ü" * 100_000
+        at = SourceRange(line, 1, 1, 1)
+        raise InvalidArgument(line, source=at, source_line=line, expected=line)
     raise NotFound("blob x is not here")
 
 
@@ -54,6 +59,16 @@ def channel(socket: Path) -> Iterator[grpc.Channel]:
 
 def _unary(channel: grpc.Channel) -> Callable[..., bytes]:
     return channel.unary_unary("/test.Service/Unary")
+
+
+def test_errors_arrive_whatever_they_quote_and_however_long(channel: grpc.Channel) -> None:
+    with (
+        pytest.raises(InvalidArgument, match=r"^\\udcff\\ud800\0üü.*ü …$") as caught,
+        domain_errors(),
+    ):
+        _unary(channel)(b"odd")
+    assert caught.value.source_line.startswith("\\udcff")
+    assert caught.value.source is not None
 
 
 def test_domain_error_arrives_as_itself(channel: grpc.Channel) -> None:
