@@ -126,7 +126,8 @@ class Copier:
         style = self.style
         with _in_the_way(dest):
             mkdirs_in_root(self.root, str(real), 0o755, style.uid, style.gid)
-        if like is not None:
+        # As docker: what COPY makes for a directory's content is 0755, whatever that directory was.
+        if like is not None and (style.chmod is not None or style.keep_owner):
             fd = open_in_root(self.root, str(real), os.O_RDONLY | os.O_DIRECTORY)
             try:
                 self._dress(fd, like, self._directory_xattrs(like), owned=False)
