@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before anything imports the shipped suites: a failed assertion there shows its values too.
+pytest.register_assert_rewrite("slipform.testing")
+
 pytest_plugins = [
     "testkit.requires",
     "testkit.leaks",
