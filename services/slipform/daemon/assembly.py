@@ -178,6 +178,6 @@ class Assembly:
                 f"service {name} is not served here and the configuration has no "
                 f"[{name}] address to find it"
             )
-        channel = open_channel(address)
+        channel = open_channel(address, self.config.tls)
         self._resources.callback(channel.close)
         return channel

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slipform.core.errors import InvalidArgument, NotFound
 from slipform.core.locations import Locations
+from slipform.rpc.tls import TlsFiles, tls_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ SERVICES: Final[tuple[str, ...]] = (
 """In the order in which they need each other."""
 
 _SERVICE_KEYS: Final = {"address", "driver", "workers"}
-_TOP_KEYS: Final = {"root", "address", "idle_timeout_s", "log_level", *SERVICES}
+_TOP_KEYS: Final = {"root", "address", "idle_timeout_s", "log_level", "tls", *SERVICES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Config:
     """Seconds without a call after which the process ends by itself; 0 is never."""
     log_level: str = "WARNING"
     services: Mapping[str, ServiceConfig] = field(default_factory=dict)
+    tls: TlsFiles | None = None
+    """For every ``dns:`` address, ours and those of other services."""
 
     def service(self, name: str) -> ServiceConfig:
         """The settings of one service, defaults when the file does not name it."""
@@ -107,6 +110,9 @@ def load_config(
         idle_timeout_s=idle_timeout_s,
         log_level=environment.get("SLIPFORM_LOG") or str(values.get("log_level", "WARNING")),
         services=services,
+        tls=tls_files(
+            values.get("tls"), environment, where=where, base=(file or Path()).absolute().parent
+        ),
     )
 
 

@@ -92,7 +92,7 @@ def _run(config: Config, assembly: Assembly, end: _End, ready_fd: int) -> None:
     wired = wire(assembly, address)
     server = Server([*wired.services, daemon_service(DaemonServicer(assembly, end.ask))])
     try:
-        server.listen(address)
+        server.listen(address, config.tls)
         wired.start()
         server.start()
         _announce(ready_fd)

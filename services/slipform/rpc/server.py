@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from slipform.core.errors import FailedPrecondition, PermissionDenied
+from slipform.core.errors import FailedPrecondition, PermissionDenied, Unavailable
 from slipform.rpc.interceptors import StatusInterceptor
 from slipform.rpc.limits import CHANNEL_OPTIONS
+from slipform.rpc.tls import server_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from slipform.rpc.address import Address
+    from slipform.rpc.tls import TlsFiles
 
 WORKERS: Final = 256
 """Threads are made on demand; open streams (progress, logs) must never starve a unary call."""
@@ -117,18 +119,21 @@ class Server:
             _add_reflection(self._server, [name for name in self._names if name])
         self._locks: list[int] = []
 
-    def listen(self, address: Address) -> None:
-        """Bind an address.
+    def listen(self, address: Address, tls: TlsFiles | None = None) -> None:
+        """Bind an address; TCP with mutual TLS and not otherwise.
 
         A unix socket is made 0600 in a 0700 directory, after taking a lock file beside it: grpc
         would silently steal the socket of a live server.
 
         Raises:
-            FailedPrecondition: another server holds the socket.
+            FailedPrecondition: another server holds the socket, or TCP without ``tls``.
             PermissionDenied: the directory belongs to somebody else.
+            Unavailable: the port is taken, or the address is not of this host.
+            NotFound: a file of ``tls`` does not exist.
+            InvalidArgument: a file of ``tls`` is not what it should be.
         """
         if address.path is None:
-            self._server.add_insecure_port(address.host)
+            self._listen_tcp(address, tls)
             return
         _private_directory(address.path.parent)
         self._locks.append(_lock(address.path))
@@ -139,6 +144,20 @@ class Server:
             self._server.add_insecure_port(f"unix:{address.path}")
         finally:
             os.umask(before)
+
+    def _listen_tcp(self, address: Address, tls: TlsFiles | None) -> None:
+        if tls is None:
+            raise FailedPrecondition(
+                f"{address}: TCP is served with mutual TLS only: configure [tls] ca, cert, key"
+            )
+        credentials = server_credentials(tls)
+        try:
+            self._server.add_secure_port(address.host, credentials)
+        except RuntimeError as e:
+            # grpc tells no more; the files of TLS have been checked.
+            raise Unavailable(
+                f"cannot listen on {address}: the port is taken or the address is not of this host"
+            ) from e
 
     def start(self) -> None:
         """Serve, and say so through the health service."""

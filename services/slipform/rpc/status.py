@@ -9,6 +9,7 @@ import grpc
 
 from slipform.core import errors
 from slipform.rpc.codes import error_of, number_of
+from slipform.rpc.connecting import explained
 from slipform.rpc.limits import ERROR_KEY
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def error_from_rpc(error: grpc.RpcError) -> errors.DomainError:
     trailers = call.trailing_metadata() or ()
     details = next((value for key, value in trailers if key == ERROR_KEY), b"")
     raw = details if isinstance(details, bytes) else b""
-    return error_of(call.code().value[0], call.details() or "no message", raw)
+    message = call.details() or "no message"
+    if call.code() is grpc.StatusCode.UNAVAILABLE and not raw and (known := explained(message)):
+        return known
+    return error_of(call.code().value[0], message, raw)
 
 
 @contextmanager

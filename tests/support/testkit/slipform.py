@@ -84,17 +84,22 @@ def apart(root: Path, driver: str = "auto") -> Iterator[Slipform]:
     slipform = Slipform(root, {"SLIPFORM_CONFIG": str(config)})
     with contextlib.ExitStack() as running:
         for service in SERVICES:
-            running.enter_context(_served(slipform, service))
+            running.enter_context(served(slipform, service))
         yield slipform
 
 
 @contextlib.contextmanager
-def _served(slipform: Slipform, service: str) -> Iterator[None]:
+def served(slipform: Slipform, *services: str) -> Iterator[None]:
+    """A process with these services (all of them when none is named), where its configuration says.
+
+    It is ended afterwards; its log lies in the data directory.
+    """
+    slipform.root.mkdir(mode=0o700, exist_ok=True)
     readable, writable = os.pipe()
-    log = slipform.root / f"{service}.log"
+    log = slipform.root / f"{'-'.join(services) or 'all'}.log"
     with log.open("wb") as out:
         daemon = subprocess.Popen(
-            [sys.executable, "-m", "slipform.cli", "serve", service, f"--ready-fd={writable}"],
+            [sys.executable, "-m", "slipform.cli", "serve", *services, f"--ready-fd={writable}"],
             env=slipform.environment(),
             pass_fds=(writable,),
             stdin=subprocess.DEVNULL,
@@ -105,7 +110,7 @@ def _served(slipform: Slipform, service: str) -> Iterator[None]:
     try:
         ready = os.read(readable, 1)
         os.close(readable)
-        assert ready, f"serve {service}: {log.read_text()}"
+        assert ready, f"serve {' '.join(services)}: {log.read_text()}"
         yield
     finally:
         daemon.terminate()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slipform.core.images import ImageStore
     from slipform.core.plan import Frontend
     from slipform.core.snapshots import Snapshotter
+    from slipform.rpc.tls import TlsFiles
 
 _TIMEOUT_S: Final = 30.0
 
@@ -65,13 +66,15 @@ class DaemonInfo:
 class Client:
     """Slipform's services at some address. Safe to use from several threads."""
 
-    def __init__(self, endpoints: Endpoints | str) -> None:
+    def __init__(self, endpoints: Endpoints | str, tls: TlsFiles | None = None) -> None:
         """Connect lazily; nothing is dialled before the first call.
 
         Args:
             endpoints: one address (``unix:/path`` or ``dns:host:port``), or one per service.
+            tls: for ``dns:`` addresses, which are dialled with mutual TLS only.
         """
         self.endpoints = Endpoints(endpoints) if isinstance(endpoints, str) else endpoints
+        self._tls = tls
         self._channels: dict[str, grpc.Channel] = {}
 
     @classmethod
@@ -218,5 +221,5 @@ class Client:
 
         address = self.endpoints.of(service)
         if address not in self._channels:
-            self._channels[address] = open_channel(address)
+            self._channels[address] = open_channel(address, self._tls)
         return self._channels[address]
