@@ -257,6 +257,10 @@ def test_existing_directory_keeps_its_mode_and_files_are_replaced(
         assert (root / "have").stat().st_uid == 0
         assert (root / "have/old").read_text() == "new"
         assert (root / "have/sub").stat().st_gid == 6
+    text = "FROM dirs\nCOPY dir /have\nCOPY --chown=7:8 dir /have\n"
+    with opened_root(site, build(builder, text, context).image) as root:
+        assert (root / "have").stat().st_uid == 0
+        assert (root / "have/sub").stat().st_gid == 8
 
 
 @pytest.mark.parametrize(
@@ -328,7 +332,7 @@ def test_links_of_the_image_are_followed_inside_it(
         assert sorted(p.name for p in (root / "real").iterdir()) == ["a.txt", "new", "sub"]
 
 
-def test_copying_from_a_stage_ignores_its_workdir_and_keeps_modes(
+def test_copying_from_a_stage_ignores_its_workdir_and_keeps_modes_and_owners(
     site: Site, builder: Builder
 ) -> None:
     text = (
@@ -337,8 +341,24 @@ def test_copying_from_a_stage_ignores_its_workdir_and_keeps_modes(
     )
     with opened_root(site, build(builder, text).image) as root:
         about = (root / "f").stat()
-        assert (about.st_uid, stat.S_IMODE(about.st_mode)) == (0, 0o4711)
+        assert (about.st_uid, stat.S_IMODE(about.st_mode)) == (9, 0o4711)
         assert (root / "w/f").read_text() == "x\n"
+        assert (root / "w").stat().st_uid == 0
+    text = text.replace("9:9", "9:10")
+    with opened_root(site, build(builder, text).image) as root:
+        assert (root / "w/f").stat().st_gid == 10
+    text = text.replace("--from=0", "--from=0 --chown=1")
+    with opened_root(site, build(builder, text).image) as root:
+        assert (root / "w/f").stat().st_gid == 1
+
+
+def test_workdir_belongs_to_the_user_and_to_root_when_there_is_none(
+    site: Site, builder: Builder
+) -> None:
+    text = "FROM busybox\nUSER 12\nWORKDIR /n/m\nUSER nobody-here\nWORKDIR /x\n"
+    with opened_root(site, build(builder, text).image) as root:
+        assert ((root / "n/m").stat().st_uid, (root / "n").stat().st_gid) == (12, 12)
+        assert (root / "x").stat().st_uid == 0
 
 
 def test_ignored_files_do_not_exist(site: Site, builder: Builder, context: Path) -> None:

@@ -1,7 +1,7 @@
 """Writes selected entries into a root file system: what COPY does once it is known what to copy.
 
 Every directory is opened once and everything in it is made relative to that descriptor; links of
-the destination are followed inside the root only. Existing directories keep owner and mode.
+the destination are followed inside the root only. An existing destination keeps owner and mode.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Style:
     chmod: ModeChange | None = None
     keep_owner: bool = False
     """Owners of the entries instead of ``uid`` and ``gid``."""
+    like_source: bool = True
+    """A new directory for the content of a directory looks like that one; docker's is 0755."""
 
     def owner(self, entry: FileEntry) -> tuple[int, int]:
         """Who shall own a copy of ``entry``."""
@@ -126,8 +128,7 @@ class Copier:
         style = self.style
         with _in_the_way(dest):
             mkdirs_in_root(self.root, str(real), 0o755, style.uid, style.gid)
-        # As docker: what COPY makes for a directory's content is 0755, whatever that directory was.
-        if like is not None and (style.chmod is not None or style.keep_owner):
+        if like is not None and style.like_source:
             fd = open_in_root(self.root, str(real), os.O_RDONLY | os.O_DIRECTORY)
             try:
                 self._dress(fd, like, self._directory_xattrs(like), owned=False)
@@ -182,7 +183,9 @@ class Copier:
         try:
             os.mkdir(name, 0o700, dir_fd=above.fd)
         except FileExistsError:
-            return _Open(place, *self._target(self.directory(path)), None)
+            # As docker: only the destination itself keeps its looks, not what is below it.
+            if not stat.S_ISDIR(os.stat(name, dir_fd=above.fd, follow_symlinks=False).st_mode):
+                return _Open(place, *self._target(self.directory(path)), None)
         fd = os.open(name, _DIRECTORY, dir_fd=above.fd)
         self._dress(fd, entry, self._directory_xattrs(entry), owned=not above.inherits)
         inherits = bool(self.style.mode(entry) & stat.S_ISGID)

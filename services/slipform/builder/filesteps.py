@@ -99,7 +99,9 @@ def write_copy(
         stack.callback(os.close, fd)
         uid, gid = resolve_owner(fd, op.chown) if op.chown else (0, 0)
         chmod = ModeChange.parse(op.chmod) if op.chmod else None
-        style = Style(uid, gid, chmod)
+        # Contexts belong to nobody, stages to those that their RUN steps say.
+        owned = op.from_step is not None and not op.chown
+        style = Style(uid, gid, chmod, keep_owner=owned, like_source=chmod is not None)
         loose = LooseFiles()
         extra = _loose(op, sources, loose, now_ns, epoch)
         archives, plain = _split(op, sources.tree, sources.selected)

@@ -1,8 +1,8 @@
 """Listings: what a selection of files holds, as one digest and as lines that can be compared.
 
-A line has everything that ends up in the layer except times and owners (which COPY sets itself):
-place, type and mode, content, link target, device number, extended attributes, and whether the
-file is a hard link of an earlier one.
+A line has everything that ends up in the layer except times: place, type and mode, content, link
+target, device number, extended attributes, the owner where the tree tells one (stages do, contexts
+don't), and whether the file is a hard link of an earlier one.
 """
 
 from __future__ import annotations
@@ -194,6 +194,8 @@ def _line(place: str, entry: FileEntry, xattrs: Xattrs, what: bytes) -> bytes:
     # A link's own mode means nothing and differs between file systems.
     mode = stat.S_IFLNK if stat.S_ISLNK(entry.mode) else entry.mode
     line = b"%s\0%o\0%s" % (os.fsencode(place), mode, what)
+    if entry.uid or entry.gid:
+        line += b"\0owner=%d:%d" % (entry.uid, entry.gid)
     for name, value in xattrs:
         line += b"\0%s=%s" % (name.encode(), value.hex().encode())
     return line

@@ -15,6 +15,10 @@ _MAX_SIZE: Final = 16 << 20
 _MAX_ID: Final = 0xFFFFFFFE
 
 
+class NoSuchAccount(InvalidArgument):
+    """A name that neither passwd nor group of a root file system knows."""
+
+
 def resolve_owner(root_fd: int, text: str, what: str = "--chown") -> tuple[int, int]:
     """(uid, gid) of ``user[:group]``, by names or numbers.
 
@@ -37,20 +41,19 @@ def resolve_owner(root_fd: int, text: str, what: str = "--chown") -> tuple[int, 
 
 
 def resolve_user(root_fd: int, text: str) -> tuple[int, int]:
-    """(uid, gid) of an image's USER: as ``resolve_owner``, but a lone number has its passwd group.
+    """(uid, gid) of an image's USER for WORKDIR: root when nobody in this root has that name.
+
+    Docker builds such images too, and a RUN as this user fails anyhow.
 
     Raises:
-        InvalidArgument: as ``resolve_owner``.
+        InvalidArgument: malformed.
     """
     if not text:
         return 0, 0
-    if text.isdecimal():
-        uid = _number(text, "USER", text)
-        for fields in _rows(root_fd, "/etc/passwd", 4):
-            if fields[2] == text and fields[3].isdecimal():
-                return uid, int(fields[3])
-        return uid, 0
-    return resolve_owner(root_fd, text, "USER")
+    try:
+        return resolve_owner(root_fd, text, "USER")
+    except NoSuchAccount:
+        return 0, 0
 
 
 def _user(root_fd: int, name: str, what: str) -> tuple[int, int]:
@@ -59,7 +62,7 @@ def _user(root_fd: int, name: str, what: str) -> tuple[int, int]:
             return int(fields[2]), int(fields[3])
     if name == "root":
         return 0, 0
-    raise InvalidArgument(f'{what}: no user "{name}" in /etc/passwd of the image')
+    raise NoSuchAccount(f'{what}: no user "{name}" in /etc/passwd of the image')
 
 
 def _group(root_fd: int, name: str, what: str) -> int:
@@ -68,7 +71,7 @@ def _group(root_fd: int, name: str, what: str) -> int:
             return int(fields[2])
     if name == "root":
         return 0
-    raise InvalidArgument(f'{what}: no group "{name}" in /etc/group of the image')
+    raise NoSuchAccount(f'{what}: no group "{name}" in /etc/group of the image')
 
 
 def _rows(root_fd: int, path: str, width: int) -> Iterator[list[str]]:
