@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MAX_NAME: Final = 1024
 """Characters of a lease id or a resource."""
+_FOREVER_NS: Final = 2**63 - 1
+"""The latest moment that the database can say, in the year 2262."""
 
 
 class LeaseBook:
@@ -97,7 +99,7 @@ class LeaseBook:
             now = self._purge()
             if self._find(tenant, lease_id) is not None:
                 raise AlreadyExists(f'lease "{lease_id}" already exists')
-            expires = None if ttl is None else now + _to_ns(ttl)
+            expires = None if ttl is None else min(now + _to_ns(ttl), _FOREVER_NS)
             self._insert(tenant, lease_id, now, expires, labels)
         return Lease(lease_id, from_ns(now), _to_expiry(expires), dict(labels or {}))
 

@@ -198,7 +198,7 @@ class ImageConfig:
         value = canonical.decode_object(data, where)
         try:
             return cls._from_json(value)
-        except (TypeError, ValueError, AttributeError) as e:
+        except (TypeError, ValueError, AttributeError, OverflowError) as e:
             raise InvalidArgument(f"{where}: a field has the wrong type: {e}") from e
 
     @classmethod

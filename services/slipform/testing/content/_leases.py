@@ -76,6 +76,9 @@ class LeaseContract:
             store.add_to_lease("l", ["not a digest"])
         with pytest.raises(InvalidArgument):
             store.create_lease("l", ttl=timedelta(0))
+        endless = store.create_lease("l", ttl=timedelta(days=290 * 365))
+        assert endless.expires_at is not None
+        assert endless.expires_at.year == 2262
 
     def test_collect_keeps_what_leases_reach(self, store: ContentStore) -> None:
         layer, stray = put(store, b"layer"), put(store, b"stray data")
