@@ -8,7 +8,7 @@ import grpc
 
 from slipform.core.errors import FailedPrecondition
 from slipform.rpc.address import Address
-from slipform.rpc.limits import CHANNEL_OPTIONS
+from slipform.rpc.limits import CHANNEL_OPTIONS, KEEPALIVE_MS
 from slipform.rpc.tls import channel_credentials
 
 if TYPE_CHECKING:
@@ -34,4 +34,8 @@ def open_channel(address: str, tls: TlsFiles | None = None) -> grpc.Channel:
             f"{parsed}: TCP is dialled with mutual TLS only: configure [tls] ca, cert, key, or set"
             " SLIPFORM_TLS_CA, SLIPFORM_TLS_CERT, SLIPFORM_TLS_KEY"
         )
-    return grpc.secure_channel(str(parsed), channel_credentials(tls), options=options)
+    return grpc.secure_channel(
+        str(parsed),
+        channel_credentials(tls),
+        options=(*options, ("grpc.keepalive_time_ms", KEEPALIVE_MS)),
+    )

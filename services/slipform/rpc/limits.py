@@ -11,6 +11,12 @@ TENANT_KEY: Final = "slipform-tenant"
 LEASE_KEY: Final = "slipform-lease"
 ERROR_KEY: Final = "slipform-error-bin"
 
+KEEPALIVE_MS: Final = 60_000
+"""How long a call over TCP may be silent before its client asks whether the server still lives.
+
+A step may say nothing for an hour, and routers forget connections after minutes.
+"""
+
 CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),

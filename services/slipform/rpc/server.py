@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from slipform.core.errors import FailedPrecondition, PermissionDenied, Unavailable
 from slipform.rpc.interceptors import StatusInterceptor
-from slipform.rpc.limits import CHANNEL_OPTIONS
+from slipform.rpc.limits import CHANNEL_OPTIONS, KEEPALIVE_MS
 from slipform.rpc.tls import server_credentials
 
 if TYPE_CHECKING:
@@ -107,7 +107,12 @@ class Server:
         self._server = grpc.server(
             self._pool,
             interceptors=[self.activity, StatusInterceptor()],
-            options=(*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)),
+            options=(
+                *CHANNEL_OPTIONS,
+                ("grpc.so_reuseport", 0),
+                # Otherwise the third ping of our own clients would end their connection.
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+            ),
             maximum_concurrent_rpcs=MAX_STREAMS,
         )
         self._names = ["", *(service.name for service in services)]

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -54,7 +55,9 @@ def serving() -> Iterator[Callable[[TlsFiles], str]]:
     servers = []
 
     def serve(files: TlsFiles) -> str:
-        handlers = {"Echo": grpc.unary_unary_rpc_method_handler(lambda request, _: request)}
+        handlers: dict[str, Any] = {
+            "Echo": grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+        }
         generic = grpc.method_handlers_generic_handler("test.Service", handlers)
         server = Server(
             [Service("test.Service", lambda to: to.add_generic_rpc_handlers((generic,)))]
@@ -70,9 +73,13 @@ def serving() -> Iterator[Callable[[TlsFiles], str]]:
         server.stop(0)
 
 
+def _call(channel: grpc.Channel) -> Any:
+    return channel.unary_unary("/test.Service/Echo")
+
+
 def _echo(address: str, tls: TlsFiles | None, data: bytes = b"hello") -> bytes:
     with open_channel(address, tls) as channel, domain_errors():
-        echoed: bytes = channel.unary_unary("/test.Service/Echo")(data, timeout=10)
+        echoed: bytes = _call(channel)(data, timeout=10)
         return echoed
 
 
@@ -94,7 +101,7 @@ def test_a_client_without_a_certificate_gets_no_answer(
         pytest.raises(Unavailable, match="takes only clients whose certificate its CA has signed"),
         domain_errors(),
     ):
-        channel.unary_unary("/test.Service/Echo")(b"", timeout=10)
+        _call(channel)(b"", timeout=10)
 
 
 def test_plain_tcp_to_a_tls_port_gets_no_answer(
@@ -106,7 +113,7 @@ def test_plain_tcp_to_a_tls_port_gets_no_answer(
         pytest.raises(Unavailable, match="closed the connection"),
         domain_errors(),
     ):
-        channel.unary_unary("/test.Service/Echo")(b"", timeout=10)
+        _call(channel)(b"", timeout=10)
 
 
 def test_a_client_of_another_authority_gets_no_answer(
@@ -132,7 +139,7 @@ def test_a_server_that_speaks_no_tls_is_told_nothing(ours: TlsFiles) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"dns:127.0.0.1:{listener.getsockname()[1]}"
         with open_channel(address, ours) as channel:
-            call = channel.unary_unary("/test.Service/Echo").future(b"secret", timeout=10)
+            call = _call(channel).future(b"secret", timeout=10)
             connection, _ = listener.accept()
             with connection:
                 heard = connection.recv(1 << 16)
