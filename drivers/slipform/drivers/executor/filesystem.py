@@ -70,6 +70,23 @@ def _attach(root: str, value: Mount, entry: Mapping[str, Any]) -> None:
         os.close(fd)
 
 
+def move(root: str, target: str, top: int) -> None:
+    """Move a mount, and what is mounted on it, from where it was prepared into the root."""
+    if target == "/dev":
+        _refuse_link(root)
+    with domain_errors(f"mount {target}"):
+        place = open_in_root(root, target)
+        try:
+            mountapi.move_mount(top, place)
+        finally:
+            os.close(place)
+
+
+def _refuse_link(root: str) -> None:
+    if stat.S_ISLNK(os.lstat(f"{root}/dev").st_mode):
+        raise InvalidArgument("/dev of the image is a symbolic link")
+
+
 def _mount_cgroups(root: str, target: str, options: tuple[str, ...], group: cgroups.Group) -> None:
     """The process's own groups; of v1 only the hierarchies in which it has one."""
     found = cgroups.hierarchies()
@@ -104,8 +121,7 @@ def populate_dev(root: str, devices: Iterable[Mapping[str, Any]], *, guarded: bo
             and no file system of the container may have others.
     """
     dev = f"{root}/dev"
-    if stat.S_ISLNK(os.lstat(dev).st_mode):
-        raise InvalidArgument("/dev of the image is a symbolic link")
+    _refuse_link(root)
     before = os.umask(0)
     try:
         for name, major, minor in _DEVICES:

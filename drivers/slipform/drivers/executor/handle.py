@@ -7,13 +7,12 @@ import json
 import os
 import select
 import socket
-import struct
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from slipform.core import errors, execution
 from slipform.core.execution import Exited, Output, Started, Stream
-from slipform.drivers.executor import monitor
+from slipform.drivers.executor import channel, monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ class Run:
     """A started process; the ``RunHandle`` of both drivers."""
 
     def __init__(self, control: socket.socket, bundle: Bundle, settings: dict[str, Any],
-                 root: str, finished: Callable[[], None]) -> None:  # fmt: skip
+                 root: str, finished: Callable[[], None], template: bytes = b"") -> None:  # fmt: skip
         """Send the bundle to the monitor and wait until the process runs.
 
         Args:
@@ -36,6 +35,7 @@ class Run:
             settings: the driver's, for the monitor.
             root: directory on which the monitor mounts the root.
             finished: called once when nothing of the run is left.
+            template: what the monitor may ask for, see ``template.split``.
         """
         self._control = control
         self._finished = finished
@@ -49,7 +49,7 @@ class Run:
         self._outputs: dict[int, Stream] = {}
         try:
             self._send(bundle, settings, root)
-            self._started = self._await_start()
+            self._started = self._await_start(template)
         except BaseException:
             self.close()
             raise
@@ -71,8 +71,7 @@ class Run:
                 ours, other = os.pipe()
                 self._outputs[ours] = stream
                 theirs.append(other)
-            socket.send_fds(self._control, [struct.pack(">I", len(data))], theirs)
-            self._control.sendall(data)
+            channel.send(self._control, data, theirs)
         except BrokenPipeError as e:
             raise errors.Unavailable("the run's monitor ended before it took the request") from e
         finally:
@@ -94,8 +93,11 @@ class Run:
         finally:
             os.close(fd)
 
-    def _await_start(self) -> Started:
+    def _await_start(self, template: bytes) -> Started:
         event = self._next_event()
+        if "wanted" in event:
+            channel.send(self._control, template)
+            event = self._next_event()
         if "error" in event:
             raise _error(event)
         return Started(int(event["started"]))

@@ -1,122 +1,67 @@
 """The native way to start: namespaces, mounts and privileges entered here, then exec.
 
-``start`` runs in the monitor. The class ``_Inside`` is the life of the new process between fork
-and exec: first process of its pid namespace, still privileged, still seeing the host's files
-until ``pivot_root``.
+``Inside`` is the life of the new process between fork and exec: first process of its pid namespace,
+still privileged, still seeing the host's files until ``pivot_root``. It has two parts: ``prepare``
+does what the template says, mostly before anybody asks; ``become`` does the rest for one run.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import resource
 import signal
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from slipform.core import errors
 from slipform.core.execution import ExecutableNotFound, ExecutableNotRunnable
 from slipform.core.linux import cgroups, mountapi, namespaces, process, seccomp
 from slipform.core.oci.config import DEFAULT_PATH
-from slipform.drivers.executor import filesystem
+from slipform.drivers.executor import channel, filesystem
+from slipform.drivers.executor.template import TOPS
 
 if TYPE_CHECKING:
-    from slipform.drivers.executor.monitor import Request
+    import socket
 
-_FIRST_DESCRIPTOR: Final = 3
-_ERRORS: Final = {
-    kind.__name__: kind
-    for kind in (
-        errors.InvalidArgument,
-        errors.NotFound,
-        errors.PermissionDenied,
-        errors.ResourceExhausted,
-        errors.Unavailable,
-        errors.Unsupported,
-        ExecutableNotFound,
-        ExecutableNotRunnable,
-    )
-}
-
-
-@dataclass(frozen=True, slots=True)
-class NativeChild:
-    """The first process of a pid namespace; with it ends everything in there."""
-
-    pid: int
-    group: cgroups.Group
-
-    def kill(self) -> None:
-        """Kill the pid namespace."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def finish(self) -> bool:
-        """Remove the cgroups; whether the memory limit killed something."""
-        starved = self.group.ran_out_of_memory()
-        self.group.remove()
-        return starved
-
-
-def start(request: Request, root: int, stdio: list[int]) -> NativeChild:
-    """Start the process of a bundle; returns when it has been exec'd.
-
-    Raises:
-        DomainError: it could not be started; nothing is left of it.
-    """
-    del root  # the new process opens the root again, in its own mount namespace
-    settings = request.settings
-    rules = request.spec["linux"]["resources"].get("devices") or ()
-    sandbox = any(not rule["allow"] for rule in rules)
-    group = cgroups.create(
-        settings["cgroup"], request.id, request.spec["linux"]["resources"], sandbox=sandbox
-    )
-    try:
-        pid = _spawn(request, stdio, group, guarded=settings["guarded"] or not sandbox)
-    except BaseException:
-        group.remove()
-        raise
-    return NativeChild(pid, group)
-
-
-def _spawn(request: Request, stdio: list[int], group: cgroups.Group, *, guarded: bool) -> int:
-    report, reported = os.pipe()
-    namespaces.unshare(namespaces.CLONE_NEWPID)
-    pid = os.fork()
-    if pid == 0:
-        os.close(report)
-        _Inside(request, stdio, group, reported, guarded).become()
-    os.close(reported)
-    with open(report, "rb") as f:
-        message = f.read()
-    if message:
-        os.waitpid(pid, 0)
-        failure = json.loads(message)
-        raise _ERRORS.get(failure["error"], errors.Unsupported)(failure["message"])
-    return pid
+_NOTHING: Final = cgroups.Group(())
 
 
 @dataclass(slots=True)
-class _Inside:
-    request: Request
-    stdio: list[int]
-    group: cgroups.Group
-    reported: int
-    guarded: bool
+class Inside:
+    """The new process.
+
+    Args:
+        template: what ``template.split`` took out of the spec.
+        stage: a directory that holds one for each of the template's tops.
+        monitor: the socket to the monitor, on descriptor 3. It closes when the program runs.
+    """
+
+    template: dict[str, Any]
+    stage: str
+    monitor: socket.socket
     doing: str = "fork"
+    order: dict[str, Any] = field(default_factory=dict)
+    group: cgroups.Group = _NOTHING
+    root: int = -1
+    stdio: list[int] = field(default_factory=list)
+    _tops: dict[str, int] = field(default_factory=dict)
+    _filter: bytes = b""
 
     @property
     def spec(self) -> dict[str, Any]:
-        return self.request.spec
+        """The rest of the spec."""
+        spec: dict[str, Any] = self.order["spec"]
+        return spec
 
-    def become(self) -> NoReturn:
-        """Turn this process into the one that was asked for, or report why not."""
+    def live(self) -> NoReturn:
+        """Turn this process into the one that will be asked for, or report why not."""
         try:
-            self._enter()
-            self._exec()
+            self.prepare()
+            self.become()
         except errors.DomainError as e:
             self._report(type(e).__name__, str(e))
         except OSError as e:
@@ -128,20 +73,74 @@ class _Inside:
             os._exit(1)
 
     def _report(self, kind: str, message: str) -> None:
-        os.write(self.reported, json.dumps({"error": kind, "message": message}).encode())
+        self.monitor.sendall(json.dumps({"error": kind, "message": message}).encode())
 
-    def _enter(self) -> None:
+    def prepare(self) -> None:
+        """All that does not depend on the run: namespaces, system mounts, the bounding set."""
         process.die_with_parent()
         os.setsid()
         os.umask(0o022)
-        self.doing = "cgroup"
-        self.group.enter()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
         self.doing = "namespaces"
         self._unshare()
         self.doing = "mounts"
+        self._stage()
+        self.doing = "privileges"
+        process.limit_bounding(self.template["bounding"])
+        self._filter = base64.b64decode(self.template.get("seccomp") or "")
+
+    def _unshare(self) -> None:
+        kinds = self.template["namespaces"]
+        flags = 0
+        for kind in kinds:
+            flags |= namespaces.BY_NAME[kind]
+        # The cgroup namespace shows the groups of the one who makes it: that must wait for them.
+        namespaces.unshare(flags & ~(namespaces.CLONE_NEWPID | namespaces.CLONE_NEWCGROUP))
+        if "network" in kinds:
+            namespaces.loopback_up()
+
+    def _stage(self) -> None:
+        """Mount aside what will be moved into the root."""
+        stage = self.stage
+        for mount in self.template["mounts"]:
+            target = mount["destination"]
+            filesystem.mount(stage, mount, _NOTHING)
+            if target == "/dev":
+                filesystem.populate_dev(
+                    stage, self.template["devices"], guarded=self.template["guarded"]
+                )
+            if target[1:] in TOPS:
+                self._tops[target] = os.open(f"{stage}{target}", os.O_PATH | os.O_CLOEXEC)
+        _set_kernel_parameters(stage, self.template)
+        _hide(stage, self.template)
+
+    def become(self) -> NoReturn:
+        """Wait for the order to run something, and do it."""
+        received = channel.receive(self.monitor)
+        if received is None:
+            os._exit(0)
+        self.order, (self.root, *self.stdio) = json.loads(received[0]), received[1]
+        self._enter()
+        self._exec()
+
+    def _enter(self) -> None:
+        self.doing = "cgroup"
+        joined, own = self.order["groups"]
+        self.group = cgroups.Group(tuple(map(Path, joined)), tuple(map(Path, own)))
+        self.group.enter()
+        self.doing = "namespaces"
+        if "cgroup" in self.template["namespaces"]:
+            namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+        if "uts" in self.template["namespaces"] and self.spec.get("hostname"):
+            namespaces.sethostname(self.spec["hostname"])
+        self.doing = "mounts"
+        place = os.open(self.order["root"], os.O_PATH | os.O_DIRECTORY)
+        mountapi.move_mount(self.root, place)
+        os.fchdir(self.root)
         self._mount()
         self.doing = "pivot_root"
-        os.chdir(self.request.root)
+        os.fchdir(self.root)
         namespaces.pivot_root(".", ".")
         mountapi.umount(".", mountapi.MNT_DETACH)
         os.chdir("/")
@@ -152,32 +151,20 @@ class _Inside:
         self.doing = "privileges"
         self._drop_privileges()
 
-    def _unshare(self) -> None:
-        kinds = [entry["type"] for entry in self.spec["linux"]["namespaces"]]
-        flags = 0
-        for kind in kinds:
-            flags |= namespaces.BY_NAME[kind]
-        namespaces.unshare(flags & ~namespaces.CLONE_NEWPID)
-        if "uts" in kinds and self.spec.get("hostname"):
-            namespaces.sethostname(self.spec["hostname"])
-        if "network" in kinds:
-            namespaces.loopback_up()
-
     def _mount(self) -> None:
-        root = self.request.root
+        root = str(self.order["root"])
         linux = self.spec["linux"]
+        for target, top in self._tops.items():
+            filesystem.move(root, target, top)
         for mount in self.spec["mounts"]:
             filesystem.mount(root, mount, self.group)
             if mount["destination"] == "/dev":
-                filesystem.populate_dev(root, linux.get("devices") or (), guarded=self.guarded)
-        for name, value in (linux.get("sysctl") or {}).items():
-            with open(f"{root}/proc/sys/{name.replace('.', '/')}", "w", encoding="ascii") as f:
-                f.write(value)
-        for path in linux.get("readonlyPaths") or ():
-            filesystem.make_read_only(root, path)
-        for path in linux.get("maskedPaths") or ():
-            filesystem.mask(root, path)
-        attributes = 0 if self.guarded else mountapi.MOUNT_ATTR_NODEV
+                filesystem.populate_dev(
+                    root, self.template["devices"], guarded=self.template["guarded"]
+                )
+        _set_kernel_parameters(root, linux)
+        _hide(root, linux)
+        attributes = 0 if self.template["guarded"] else mountapi.MOUNT_ATTR_NODEV
         if self.spec["root"].get("readonly"):
             attributes |= mountapi.MOUNT_ATTR_RDONLY
         if attributes:
@@ -207,8 +194,6 @@ class _Inside:
             except (OSError, ValueError) as e:
                 wanted = f"{limit['soft']}:{limit['hard']}"
                 raise errors.PermissionDenied(f"ulimit {limit['type']}={wanted}: {e}") from e
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
 
     def _drop_privileges(self) -> None:
         wanted = self.spec["process"]
@@ -218,11 +203,8 @@ class _Inside:
             if not stat.S_ISCHR(os.fstat(fd).st_mode):
                 # So that /dev/stdout can be opened by name, whoever the user is.
                 os.fchown(fd, user["uid"], user["gid"])
-        filtered = self.request.settings.get("seccomp")
-        program = base64.b64decode(filtered) if filtered else b""
-        if program and not wanted.get("noNewPrivileges"):
-            seccomp.load(program)
-        process.limit_bounding(sets.get("bounding") or ())
+        if self._filter and not wanted.get("noNewPrivileges"):
+            seccomp.load(self._filter)
         if user["uid"] and sets.get("permitted"):
             process.keep_capabilities()
         os.setgroups(user.get("additionalGids") or [])
@@ -237,19 +219,29 @@ class _Inside:
         process.die_with_parent()
         if wanted.get("noNewPrivileges"):
             process.no_new_privileges()
-            if program:
-                seccomp.load(program)
+            if self._filter:
+                seccomp.load(self._filter)
 
     def _exec(self) -> NoReturn:
         wanted = self.spec["process"]
         env = dict(entry.split("=", 1) for entry in wanted["env"] if "=" in entry)
         for number, fd in enumerate(self.stdio):
             os.dup2(fd, number)
-        if self.reported != _FIRST_DESCRIPTOR:
-            os.dup2(self.reported, _FIRST_DESCRIPTOR, inheritable=False)
-            self.reported = _FIRST_DESCRIPTOR
-        os.closerange(_FIRST_DESCRIPTOR + 1, 1 << 20)
+        os.closerange(self.monitor.fileno() + 1, 1 << 20)
         _execute(wanted["args"], env)
+
+
+def _set_kernel_parameters(root: str, linux: dict[str, Any]) -> None:
+    for name, value in (linux.get("sysctl") or {}).items():
+        with open(f"{root}/proc/sys/{name.replace('.', '/')}", "w", encoding="ascii") as f:
+            f.write(value)
+
+
+def _hide(root: str, linux: dict[str, Any]) -> None:
+    for path in linux.get("readonlyPaths") or ():
+        filesystem.make_read_only(root, path)
+    for path in linux.get("maskedPaths") or ():
+        filesystem.mask(root, path)
 
 
 def _execute(args: list[str], env: dict[str, str]) -> NoReturn:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _START: Final = (
-    "import sys; sys.path[:0] = sys.argv[1:]; "
-    "from slipform.drivers.executor.zygote import main; main()"
+    "import sys; sys.path[:0] = sys.argv[2:]; "
+    "from slipform.drivers.executor.zygote import main; main(sys.argv[1])"
 )
 _GRACE_S: Final = 10.0
 
@@ -27,11 +27,12 @@ _GRACE_S: Final = 10.0
 class Launcher:
     """Owns one zygote process; safe to use from several threads."""
 
-    def __init__(self, admit: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, admit: Callable[[int], None] = lambda _: None, directory: str = "") -> None:
         """Exec the zygote, and wait until it is ready.
 
         Args:
             admit: called with the process number of each zygote before it starts anything.
+            directory: of the ``native`` driver, see ``monitor.prepare``.
 
         Raises:
             Unavailable: it did not start.
@@ -39,6 +40,7 @@ class Launcher:
         self._lock = threading.Lock()
         self._closed = False
         self._admit = admit
+        self._directory = directory
         self._process, self._commands = self._start()
 
     def open_run(self) -> socket.socket:
@@ -70,7 +72,7 @@ class Launcher:
                 self._end()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        process, commands = _spawn()
+        process, commands = _spawn(self._directory)
         self._admit(process.pid)
         commands.send(b"g")
         return process, commands
@@ -84,7 +86,7 @@ class Launcher:
             self._process.wait()
 
 
-def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(directory: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     roots = dict.fromkeys(
         str(Path(package).parents[1])
@@ -96,7 +98,7 @@ def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     code = f"import os; os.dup2({theirs.fileno()}, {COMMANDS}); {_START}"
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, *roots],
+            [sys.executable, "-I", "-S", "-c", code, directory, *roots],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),

@@ -1,35 +1,37 @@
 """The monitor: one small process that stands over one run, from its mounts to its last trace.
 
-It mounts the root in a namespace of its own, prepares it, starts the process (in ``inside`` or
-through an OCI runtime), watches socket, clock and process, and cleans up. It kills the run when the
+It mounts the root in a namespace of its own, prepares it, starts the process (a ``spare`` that waits
+or through an OCI runtime), watches socket, clock and process, and cleans up. It kills the run when the
 zygote dies, and when the other end of its control socket closes, as the death of the daemon does.
 
-Wire format of the control socket: the request comes as a length (4 bytes, big endian) and JSON,
-with descriptors for stdin, stdout and stderr; then commands as two bytes, ``K`` or ``S`` and a
-signal number. Events go back as JSON lines.
+Wire format of the control socket: the request comes as a message (``channel``) with descriptors for
+stdin, stdout and stderr; then commands as two bytes, ``K`` or ``S`` and a signal number. Events go
+back as JSON lines. One of them asks: ``{"wanted": "template"}`` is answered by a message.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from slipform.core.errors import DomainError, InvalidArgument
 from slipform.core.linux import accounts, mounting, process
+from slipform.core.linux.mountoptions import MountOptions
 from slipform.core.linux.namespaces import CLONE_NEWNS, unshare
 from slipform.core.mounts import Mount
-from slipform.drivers.executor import inside, mountpoints, runtime
+from slipform.drivers.executor import channel, mountpoints
+from slipform.drivers.executor.spare import Spare
+from slipform.drivers.executor.template import Template
 
 if TYPE_CHECKING:
     from slipform.drivers.executor.mountpoints import MountPoints
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 KILL: Final = b"K\0"
 COMMAND_SIZE: Final = 2
 STDIO: Final = 3
+TEMPLATE: Final = "template"
+"""File in the native driver's directory: the JSON of the current template."""
+STAGE: Final = "stage"
+"""Directory beside it, with one for each of the template's tops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class Request:
     """The directory on which the root is mounted; in a namespace of the monitor's own."""
     timeout_s: float
     settings: dict[str, Any]
-    """The driver's own: see ``inside.start`` and ``runtime.start``."""
+    """The driver's own: see ``spare`` and ``runtime.start``."""
 
 
 class Child(Protocol):
@@ -80,14 +86,66 @@ def failure(kind: str, message: str) -> bytes:
     return _line({"error": kind, "message": message})
 
 
-def run_and_exit(control: socket.socket, zygote: int) -> NoReturn:
-    """Body of the forked process, child of ``zygote``."""
+def prepare(directory: Path | None) -> Spare | None:
+    """What can be done before there is a run: names, namespaces, and a process that waits.
+
+    Must be called once, in the forked process.
+
+    Args:
+        directory: of the ``native`` driver, with its current template; None when runs are started
+            by a runtime.
+    """
+    process.set_name("slipform-monitor")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    gc.disable()  # Short-lived: what it would find is not worth the copied pages.
+    unshare(CLONE_NEWNS)
+    if directory is None:
+        return None
+    try:
+        template = Template.parse((directory / TEMPLATE).read_bytes())
+        spare = Spare.fork(template, directory / STAGE)
+    except (OSError, ValueError):
+        # The first run of all, or a file that somebody has spoiled.
+        return None
+    _rehearse(spare, directory / STAGE)
+    return spare
+
+
+def _rehearse(spare: Spare, stage: Path) -> None:
+    """Touch the memory that a run will touch: a page shared with the zygote costs some 3 µs then."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel.send(ours, json.dumps({"spec": spare.value["mounts"]}).encode(), (theirs.fileno(),))
+        received = channel.receive(theirs)
+    mounts = json.loads(received[0])["spec"] if received else []
+    mounting.perform((), stage)
+    MountOptions.parse(option for mount in mounts for option in mount["options"])
+    root = os.open(stage, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    process = {"user": {"username": ""}, "env": [], "capabilities": {}, "cwd": "/"}
+    accounts.settle(process, root)
+    mountpoints.make_cwd(root, process, mounts).remove()
+    mountpoints.prepare(root, mounts).remove()
+    os.close(root)
+    select.poll()
+
+
+def run_and_exit(
+    control: socket.socket, zygote: int, spare: Spare | None, starting: int
+) -> NoReturn:
+    """The rest of the forked process's life.
+
+    Args:
+        control: the socket of the run.
+        zygote: the parent.
+        spare: what ``prepare`` answered.
+        starting: a descriptor that is closed when the process has been started.
+    """
     status = 1
     try:
-        process.set_name("slipform-monitor")
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, stdio = receive(control)
-        _run(control, request, stdio, zygote)
+        child, points = _start(control, request, stdio, spare)
+        os.close(starting)
+        _watch_and_finish(control, request, child, points, zygote)
         status = 0
     except DomainError as e:
         _say(control, failure(type(e).__name__, str(e)))
@@ -96,6 +154,8 @@ def run_and_exit(control: socket.socket, zygote: int) -> NoReturn:
         _say(control, failure("Unsupported", f"{name}: {os.strerror(e.errno or 0)}"))
     except BaseException:
         # Whatever it is, a forked child must never return into the zygote's loop.
+        import traceback
+
         _say(control, failure("bug", traceback.format_exc()))
     finally:
         os._exit(status)
@@ -103,40 +163,57 @@ def run_and_exit(control: socket.socket, zygote: int) -> NoReturn:
 
 def receive(control: socket.socket) -> tuple[Request, list[int]]:
     """Read a request and the three descriptors that come with it."""
-    head, stdio, _, _ = socket.recv_fds(control, 4, STDIO)
-    if len(head) != 4 or len(stdio) != STDIO:
+    received = channel.receive(control)
+    if received is None or len(received[1]) != STDIO:
         raise InvalidArgument("monitor: a malformed request")
-    with control.makefile("rb", buffering=0) as stream:
-        missing = struct.unpack(">I", head)[0]
-        parts = []
-        while missing:
-            part = stream.read(min(missing, 1 << 20))
-            if not part:
-                raise InvalidArgument("monitor: a truncated request")
-            parts.append(part)
-            missing -= len(part)
-    value = json.loads(b"".join(parts))
+    value, stdio = json.loads(received[0]), received[1]
     value["rootfs"] = tuple(Mount(m[0], m[1], m[2], tuple(m[3])) for m in value["rootfs"])
     return Request(**value), stdio
 
 
-def _run(control: socket.socket, request: Request, stdio: list[int], zygote: int) -> None:
-    unshare(CLONE_NEWNS)
+def _start(
+    control: socket.socket, request: Request, stdio: list[int], spare: Spare | None
+) -> tuple[Child, MountPoints]:
     mounting.perform(request.rootfs, Path(request.root))
+    name = request.settings.get("template")
+    if name:
+        spare = _fitting(spare, name, control, Path(request.settings["directory"]))
+    early = spare.value["mounts"] if spare is not None else []
+    mounts = [*early, *request.spec["mounts"]]
     root = os.open(request.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     accounts.settle(request.spec["process"], root)
-    mountpoints.make_cwd(root, request.spec)
-    points = mountpoints.prepare(root, request.spec["mounts"])
-    try:
-        start = runtime.start if request.settings.get("runtime") else inside.start
-        child: Child = start(request, root, stdio)
-    except BaseException:
-        points.remove()
-        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(mountpoints.make_cwd(root, request.spec["process"], mounts).remove)
+        points = mountpoints.prepare(root, mounts)
+        undo.callback(points.remove)
+        child = _start_child(request, root, stdio, spare)
+        undo.pop_all()
     for fd in stdio:
         os.close(fd)
     _say(control, _line({"started": child.pid}))
-    _watch_and_finish(control, request, child, points, zygote)
+    return child, points
+
+
+def _start_child(request: Request, root: int, stdio: list[int], spare: Spare | None) -> Child:
+    if spare is not None:
+        return spare.start(request, stdio)
+    # Not at the top: each module makes the zygote larger, and its forks slower.
+    from slipform.drivers.executor import runtime
+
+    return runtime.start(request, root, stdio)
+
+
+def _fitting(spare: Spare | None, name: str, control: socket.socket, directory: Path) -> Spare:
+    """A process that is prepared as this run needs it: the spare as a rule."""
+    if spare is not None:
+        if spare.name == name:
+            return spare
+        spare.discard()
+    _say(control, _line({"wanted": "template"}))
+    received = channel.receive(control)
+    if received is None:
+        raise InvalidArgument("monitor: no template")
+    return Spare.fork(Template.parse(received[0]), directory / STAGE)
 
 
 def _watch_and_finish(

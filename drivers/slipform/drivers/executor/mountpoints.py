@@ -28,6 +28,8 @@ class _Made:
     name: str
     inode: int
     is_directory: bool
+    before: os.stat_result
+    """The parent, when this was not there yet."""
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class MountPoints:
             os.close(os.open(name, flags, 0o644, dir_fd=parent))
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         self._open.append(fd)
-        self._made.append(_Made(parent, name, os.fstat(fd).st_ino, is_directory))
+        self._made.append(_Made(parent, name, os.fstat(fd).st_ino, is_directory, before))
         if self.owner is None:
             _restore_times(parent, before)
         else:
@@ -109,7 +111,7 @@ class MountPoints:
         """Remove what was made and is still empty; idempotent."""
         for made in reversed(self._made):
             with contextlib.suppress(FileNotFoundError):
-                before = os.fstat(made.parent)
+                before = made.before if self.owner else os.fstat(made.parent)
                 found = os.stat(made.name, dir_fd=made.parent, follow_symlinks=False)
                 if found.st_ino == made.inode and self._unlink(made):
                     _restore_times(made.parent, before)
@@ -152,17 +154,25 @@ def prepare(root: int, mounts: Sequence[dict[str, Any]]) -> MountPoints:
     return points
 
 
-def make_cwd(root: int, spec: dict[str, Any]) -> None:
+def make_cwd(root: int, process: dict[str, Any], mounts: Sequence[dict[str, Any]]) -> MountPoints:
     """Make the working directory, for good, the user's; one below a mount has to wait.
 
     Before the process starts, because the root may become read-only, and because runtimes would
     make it root's.
+
+    Returns:
+        What was made; to be removed only when the process does not start.
     """
-    cwd, user = spec["process"]["cwd"], spec["process"]["user"]
-    if any(f"{cwd}/".startswith(f"{m['destination'].rstrip('/')}/") for m in spec["mounts"]):
-        return
+    cwd, user = process["cwd"], process["user"]
     made = MountPoints(root, (user["uid"], user["gid"]))
-    made.ensure(cwd, is_directory=True)
+    if any(f"{cwd}/".startswith(f"{m['destination'].rstrip('/')}/") for m in mounts):
+        return made
+    try:
+        made.ensure(cwd, is_directory=True)
+    except BaseException:
+        made.remove()
+        raise
+    return made
 
 
 def wants_directory(mount: dict[str, Any]) -> bool:

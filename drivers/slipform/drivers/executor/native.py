@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import threading
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from slipform.core.linux import cgroups, mountapi, namespaces
 from slipform.core.linux.seccomp.compiler import compile_policy
 from slipform.drivers.executor.handle import Run
 from slipform.drivers.executor.launcher import Launcher
+from slipform.drivers.executor.monitor import STAGE, TEMPLATE
+from slipform.drivers.executor.template import TOPS, Current, split
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,12 +38,15 @@ class NativeDriver:
         Raises:
             Unavailable: the zygote did not start.
         """
-        self._root = state / "rootfs"
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = state.resolve()
+        self._root = self._directory / "rootfs"
+        for path in (self._root, *(self._directory / STAGE / top for top in TOPS)):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._cgroup = cgroup_name(state)
         cgroups.sweep(self._cgroup)
         self._guarded = cgroups.prepare(self._cgroup)
-        self._launcher = Launcher(self._admit)
+        self._current = Current(self._directory / TEMPLATE)
+        self._launcher = Launcher(self._admit, str(self._directory))
 
     @classmethod
     def probe(cls, root: Path) -> None:
@@ -60,12 +66,27 @@ class NativeDriver:
 
     def start(self, bundle: Bundle) -> Run:
         """Start the process of a bundle."""
-        settings: dict[str, Any] = {"cgroup": self._cgroup, "guarded": self._guarded}
+        rules = bundle.spec["linux"]["resources"].get("devices") or ()
+        extra: dict[str, Any] = {
+            "guarded": self._guarded or all(rule["allow"] for rule in rules),
+        }
         policy = bundle.spec["linux"].get("seccomp")
         if policy:
-            settings["seccomp"] = _compiled(json.dumps(policy))
+            extra["seccomp"] = _compiled(json.dumps(policy))
+        template, rest = split(bundle.spec, extra)
+        self._current.announce(template)
+        settings: dict[str, Any] = {
+            "cgroup": self._cgroup,
+            "template": template.name,
+            "directory": str(self._directory),
+        }
         return Run(
-            self._launcher.open_run(), bundle, settings, str(self._root), finished=lambda: None
+            self._launcher.open_run(),
+            replace(bundle, spec=rest),
+            settings,
+            str(self._root),
+            finished=lambda: None,
+            template=template.content,
         )
 
     def _admit(self, pid: int) -> None:

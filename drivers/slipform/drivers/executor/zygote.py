@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import select
 import signal
 import socket
+from pathlib import Path
 from typing import NoReturn
 
 from slipform.core.linux import cgroups, mountapi, process
@@ -22,10 +24,15 @@ COMMANDS = 3
 """The descriptor on which the zygote is commanded."""
 _TAKEN = b"T"
 _NO_MORE = b"E"
+_SPARES = 2
 
 
-def main() -> None:
-    """Serve until the parent closes its end or dies."""
+def main(directory: str) -> None:
+    """Serve until the parent closes its end or dies.
+
+    Args:
+        directory: see ``monitor.prepare``; empty when runs are started by a runtime.
+    """
     process.set_name("slipform-zygote")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Monitors are nobody's business but their control socket's: the kernel reaps them.
@@ -44,51 +51,79 @@ def main() -> None:
     commands.send(b"+")
     # The parent now puts us where runs are to be born; what is forked before that is elsewhere.
     if commands.recv(1):
-        while _keep_a_spare(commands):
-            pass
+        _Pool(commands, Path(directory) if directory else None).serve()
     _wait_for_monitors()
 
 
-def _keep_a_spare(commands: socket.socket) -> bool:
-    """Fork a monitor that waits for the next run; returns when it has one.
+class _Pool:
+    """Monitors that are forked and prepared before anybody waits for them.
 
-    So the fork, and the page faults that follow it, are over before anybody waits for them.
-
-    Returns:
-        False when no more runs will come.
+    A new one is forked when a run has started rather than when it has been asked for: on a busy
+    machine the preparation would be in its way. Unless none is left.
     """
-    taken, tell = os.pipe()
-    zygote = os.getpid()
-    try:
-        pid = os.fork()
-    except OSError as e:
-        os.close(taken)
+
+    def __init__(self, commands: socket.socket, directory: Path | None) -> None:
+        self._commands = commands
+        self._directory = directory
+        self._zygote = os.getpid()
+        self._poll = select.poll()
+        self._idle: set[int] = set()
+        self._starting: set[int] = set()
+
+    def serve(self) -> None:
+        """Return when no more runs will come."""
+        more = True
+        while more:
+            while not self._idle or (len(self._idle) < _SPARES and not self._starting):
+                if not self._fork():
+                    return
+            more = all([self._hear(fd) for fd, _ in self._poll.poll()])
+
+    def _fork(self) -> bool:
+        said, tell = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError as e:
+            os.close(said)
+            os.close(tell)
+            return _refuse(self._commands, e)
+        if pid == 0:
+            self._wait_for_a_run(tell)
         os.close(tell)
-        return _refuse(commands, e)
-    if pid == 0:
-        os.close(taken)
-        _wait_for_a_run(commands, tell, zygote)
-    os.close(tell)
-    # Nothing at all is read when somebody killed the spare: then there has to be another one.
-    word = os.read(taken, 1)
-    os.close(taken)
-    return word != _NO_MORE
+        self._poll.register(said, select.POLLIN)
+        self._idle.add(said)
+        return True
 
+    def _hear(self, said: int) -> bool:
+        """What a monitor has to say; False when no more runs will come."""
+        word = os.read(said, 1)
+        self._idle.discard(said)
+        if word == _TAKEN:
+            self._starting.add(said)
+            return True
+        # It has started its process, or has failed to, or somebody has killed it.
+        self._starting.discard(said)
+        self._poll.unregister(said)
+        os.close(said)
+        return word != _NO_MORE
 
-def _wait_for_a_run(commands: socket.socket, tell: int, zygote: int) -> NoReturn:
-    process.die_with_parent()
-    if os.getppid() != zygote:
-        os._exit(1)
-    _, fds, _, _ = socket.recv_fds(commands, 1, 1)
-    if not fds:
-        os.write(tell, _NO_MORE)
-        os._exit(0)
-    # From here on the death of the zygote is noticed in another way, which cleans up.
-    process.outlive_parent()
-    os.write(tell, _TAKEN)
-    os.close(tell)
-    commands.close()
-    monitor.run_and_exit(socket.socket(fileno=fds[0]), zygote)
+    def _wait_for_a_run(self, tell: int) -> NoReturn:
+        """Life of a monitor until it is taken."""
+        process.die_with_parent()
+        if os.getppid() != self._zygote:
+            os._exit(1)
+        for said in (*self._idle, *self._starting):
+            os.close(said)
+        spare = monitor.prepare(self._directory)
+        _, fds, _, _ = socket.recv_fds(self._commands, 1, 1)
+        if not fds:
+            os.write(tell, _NO_MORE)
+            os._exit(0)
+        # From here on the death of the zygote is noticed in another way, which cleans up.
+        process.outlive_parent()
+        os.write(tell, _TAKEN)
+        self._commands.close()
+        monitor.run_and_exit(socket.socket(fileno=fds[0]), self._zygote, spare, tell)
 
 
 def _refuse(commands: socket.socket, error: OSError) -> bool:
