@@ -41,8 +41,12 @@ def mount_deep(source: str, target: int, options: MountOptions) -> None:
     work = threading.Thread(
         target=_in_own_directory, args=(source, target, options, lowers, others, outcome)
     )
-    work.start()
-    work.join()
+    try:
+        work.start()
+        work.join()
+    except RuntimeError:
+        # After unshare(CLONE_NEWPID) there are no threads any more, so the directory is ours alone.
+        _in_own_directory(source, target, options, lowers, others, outcome)
     if outcome:
         raise outcome[0]
 
