@@ -126,9 +126,8 @@ def _images(assembly: Assembly) -> Service:
 
 
 def _builder(assembly: Assembly) -> Service:
-    from slipform.builder.service import BuilderServicer
-
     from slipform.api.builder.v1 import builder_pb2_grpc
+    from slipform.builder.service import BuilderServicer
 
     servicer = BuilderServicer(assembly.builder)
     return Service(

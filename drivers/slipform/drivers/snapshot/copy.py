@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slipform.layer.copying import copy_tree
-
 from slipform.core.mounts import Mount
 from slipform.drivers.snapshot.directories import Directories, check_owner, make_root
 from slipform.drivers.snapshot.usage import tree_usage
+from slipform.layer.copying import copy_tree
 from slipform.layer.diff import directory_changes
 
 if TYPE_CHECKING:
