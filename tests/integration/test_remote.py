@@ -17,6 +17,8 @@ from slipform.client import Client
 from slipform.core.build import BuildRequest, BuildSucceeded
 from slipform.core.context import FileEntry
 from slipform.core.folder import Folder
+from slipform.rpc.address import Address
+from slipform.rpc.server import Server
 from slipform.rpc.tls import TlsFiles
 from testkit.builds import EPOCH, Sample
 from testkit.certificates import Authority, free_port
@@ -245,6 +247,26 @@ def test_strangers_are_refused_in_one_sentence(
             assert words in said
             assert len(said.splitlines()) == 1, said
     remote.cli.run("images")
+
+
+def test_a_server_that_is_another_is_refused_in_one_sentence(
+    authority: Authority, tmp_path: Path
+) -> None:
+    address = f"dns:127.0.0.1:{free_port()}"
+    cli = Slipform(
+        tmp_path / "no-daemon-here",
+        {"SLIPFORM_HOST": address, **variables(authority.issue("client"))},
+    )
+    server = Server([])
+    server.listen(Address.parse(address), authority.issue("elsewhere", ("DNS:elsewhere",)))
+    server.start()
+    try:
+        done = cli.run("images", check=False)
+    finally:
+        server.stop(0)
+    said = done.stderr.decode()
+    assert (done.returncode, len(said.splitlines())) == (1, 1), said
+    assert "its subjectAltName must have the name that was dialled" in said
 
 
 def test_serve_refuses_tcp_without_tls(tmp_path: Path) -> None:

@@ -17,6 +17,10 @@ _FAILED: Final = re.compile(
 _CALLS: Final = re.compile(
     r"Failed to connect to remote host: |connect failed: addr: .* error: ", re.DOTALL
 )
+_UNRESOLVED: Final = re.compile(
+    r"(?:errors resolving|DNS resolution failed for) (?P<name>\S+): .*?(?P<cause>[^:\]]+)\]?",
+    re.DOTALL,
+)
 _CLOSED: Final = ("Socket closed", "Connection reset", "Broken pipe")
 
 
@@ -26,6 +30,8 @@ def explained(message: str) -> DomainError | None:
     A server ends the connection of a client whose certificate it does not take without a word
     that grpc would pass on, so that case can only be told by how it looks.
     """
+    if match := _UNRESOLVED.fullmatch(message):
+        return Unavailable(f"cannot resolve {match['name']}: {match['cause'].strip()}")
     match = _FAILED.fullmatch(message)
     if match is None:
         return None

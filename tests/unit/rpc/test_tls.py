@@ -157,6 +157,11 @@ def test_nobody_there_is_said_in_words(ours: TlsFiles, tmp_path: Path) -> None:
         _echo(f"unix:{tmp_path}/none.sock", None)
 
 
+def test_a_name_that_means_nothing_is_said(ours: TlsFiles) -> None:
+    with pytest.raises(Unavailable, match=r"^cannot resolve no-such-host.invalid:1: \w[^:\]]+$"):
+        _echo("dns:no-such-host.invalid:1", ours)
+
+
 def test_other_messages_are_left_alone() -> None:
     assert explained("content: failed to connect to all addresses") is None
     assert explained("the database is locked") is None

@@ -49,8 +49,9 @@ GROUPS: Final = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status, docker's where docker has one."""
-    # grpc tells on stderr that a daemon which was asked to end has ended.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # grpc tells on stderr what we tell in a sentence, or what is no error: a daemon that was asked
+    # to end has ended.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     host = ""
