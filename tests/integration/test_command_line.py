@@ -214,3 +214,15 @@ def test_images_and_history_show_an_empty_layer_as_nothing(slipform: Slipform) -
     slipform.run("import", "-", "empty", stdin=bytes(10240))
     assert slipform.text("images", "--format", "{{.Size}}").strip() == "0B"
     assert slipform.text("history", "--format", "{{.Size}}", "empty").strip() == "0B"
+
+
+def test_a_dockerfile_alone_does_not_get_out_of_the_sandbox(
+    slipform: Slipform, busybox_sample: Sample
+) -> None:
+    text = b"FROM scratch\nCOPY busybox /bin/sh\nRUN --security=insecure mount -t tmpfs x /dev\n"
+    command = ("build", "-f", "-", busybox_sample.context)
+    done = slipform.run(*command, stdin=text, check=False)
+    assert done.returncode == 1
+    assert b"RUN --security=insecure: the build does not allow security.insecure" in done.stderr
+    assert b"Dockerfile:3" in done.stderr
+    slipform.run(*command, "--allow", "security.insecure", stdin=text)

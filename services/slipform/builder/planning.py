@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from slipform.core.errors import DomainError, FailedPrecondition, InvalidArgument, NotFound
+from slipform.core.execution import Security
 from slipform.core.oci.platform import host_platform
-from slipform.core.plan import NeedBases, Plan, PlanRequest, ResolvedBase
+from slipform.core.plan import NeedBases, Plan, PlanRequest, ResolvedBase, RunOp
 
 if TYPE_CHECKING:
     from slipform.core.build import BuildRequest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from slipform.core.plan import BaseImage, Frontend
     from slipform.core.source import SourceRange
 
+INSECURE: Final = "security.insecure"
 _MAX_ROUNDS: Final = 64
 """Each round resolves at least one base; more would be a frontend that asks in circles."""
 
@@ -51,7 +53,7 @@ class Planner:
         """Make the plan.
 
         Raises:
-            InvalidArgument: the Dockerfile or the request is wrong.
+            InvalidArgument: the Dockerfile or the request is wrong, or wants what is not allowed.
             BaseMissing: a base image does not exist here.
         """
         asked: list[BaseImage] = []
@@ -66,6 +68,7 @@ class Planner:
         for _ in range(_MAX_ROUNDS):
             answer = self._frontend.plan(_plan_request(request, dockerfile, filename, resolved))
             if not isinstance(answer, NeedBases):
+                _check_entitlements(answer, request)
                 self._remember(dockerfile, asked)
                 return Planned(answer, bases)
             for base in answer.bases:
@@ -92,6 +95,19 @@ class Planner:
         if len(self._asked) >= 64:
             self._asked.clear()
         self._asked[dockerfile] = tuple(asked)
+
+
+def _check_entitlements(plan: Plan, request: BuildRequest) -> None:
+    if INSECURE in request.allow:
+        return
+    for step in plan.steps:
+        if isinstance(step.op, RunOp) and step.op.security is Security.INSECURE:
+            raise InvalidArgument(
+                f"RUN --security=insecure: the build does not allow {INSECURE}",
+                source=step.source,
+                source_line=step.source_text.partition("\n")[0],
+                expected=f"--allow {INSECURE}, given by whoever builds",
+            )
 
 
 def _plan_request(

@@ -48,6 +48,8 @@ class BuildRequest:
     max_parallelism: int = 0
     """Steps at once; 0 is the builder's default."""
     step_timeout_s: float = 0.0
+    allow: tuple[str, ...] = ()
+    """Entitlements, as BuildKit names them: a Dockerfile alone must not get out of the sandbox."""
 
 
 class StepState(enum.Enum):

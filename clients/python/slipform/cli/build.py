@@ -117,6 +117,7 @@ def _request(given: argparse.Namespace) -> BuildRequest:
         network=NETWORKS[given.network],
         no_cache=given.no_cache,
         extra_hosts=tuple(_extra_host(text) for text in given.add_host),
+        allow=tuple(given.allow),
     )
 
 
@@ -183,6 +184,13 @@ def _parser() -> VerbParser:
     add("--network", default="default", choices=sorted(NETWORKS), help="network of RUN steps")
     add("--platform", default="", metavar="OS/ARCH", help="platform of the image")
     add("--add-host", action="append", default=[], metavar="NAME:ADDRESS")
+    add(
+        "--allow",
+        action="append",
+        default=[],
+        choices=("security.insecure", "network.host"),
+        help="let RUN steps out of the sandbox",
+    )
     add(
         "--progress",
         default=os.environ.get("BUILDKIT_PROGRESS", "auto"),

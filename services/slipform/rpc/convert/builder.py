@@ -64,6 +64,7 @@ def request_to_spec(value: core.BuildRequest, *, sent: bool, name: str = "") -> 
         source_date_epoch=value.source_date_epoch,
         max_parallelism=value.max_parallelism,
         step_timeout_ms=round(value.step_timeout_s * 1000),
+        allow=value.allow,
     )
     if sent:
         spec.sent.name = name
@@ -95,6 +96,7 @@ def request_from_spec(spec: pb.BuildSpec) -> core.BuildRequest:
         source_date_epoch=spec.source_date_epoch if spec.HasField("source_date_epoch") else None,
         max_parallelism=spec.max_parallelism,
         step_timeout_s=spec.step_timeout_ms / 1000,
+        allow=tuple(spec.allow),
     )
 
 

@@ -168,6 +168,7 @@ class BuildSpec(_message.Message):
     SOURCE_DATE_EPOCH_FIELD_NUMBER: _builtins.int
     MAX_PARALLELISM_FIELD_NUMBER: _builtins.int
     STEP_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    ALLOW_FIELD_NUMBER: _builtins.int
     local_path: _builtins.str
     """Absolute path of a folder on the builder's host, read in place."""
     dockerfile: _builtins.bytes
@@ -212,6 +213,12 @@ class BuildSpec(_message.Message):
     def extra_hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]:
         """Names (key) and addresses (value) for /etc/hosts of RUN steps."""
 
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the Dockerfile may ask for beyond the sandbox: "security.insecure" permits
+        RUN --security=insecure; empty permits nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -231,10 +238,11 @@ class BuildSpec(_message.Message):
         source_date_epoch: _builtins.int | None = ...,
         max_parallelism: _builtins.int = ...,
         step_timeout_ms: _builtins.int = ...,
+        allow: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dockerfile", b"_dockerfile", "_source_date_epoch", b"_source_date_epoch", "context", b"context", "dockerfile", b"dockerfile", "local_path", b"local_path", "platform", b"platform", "sent", b"sent", "source_date_epoch", b"source_date_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dockerfile", b"_dockerfile", "_source_date_epoch", b"_source_date_epoch", "build_args", b"build_args", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_name", b"dockerfile_name", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "labels", b"labels", "local_path", b"local_path", "max_parallelism", b"max_parallelism", "network", b"network", "no_cache", b"no_cache", "platform", b"platform", "references", b"references", "sent", b"sent", "source_date_epoch", b"source_date_epoch", "step_timeout_ms", b"step_timeout_ms", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dockerfile", b"_dockerfile", "_source_date_epoch", b"_source_date_epoch", "allow", b"allow", "build_args", b"build_args", "context", b"context", "dockerfile", b"dockerfile", "dockerfile_name", b"dockerfile_name", "dockerfile_path", b"dockerfile_path", "extra_hosts", b"extra_hosts", "labels", b"labels", "local_path", b"local_path", "max_parallelism", b"max_parallelism", "network", b"network", "no_cache", b"no_cache", "platform", b"platform", "references", b"references", "sent", b"sent", "source_date_epoch", b"source_date_epoch", "step_timeout_ms", b"step_timeout_ms", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dockerfile: _TypeAlias = _typing.Literal["dockerfile"]  # noqa: Y015
     _WhichOneofArgType__dockerfile: _TypeAlias = _typing.Literal["_dockerfile", b"_dockerfile"]  # noqa: Y015
