@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from slipform.core import errors
 from slipform.core.execution import ExecutableNotFound, ExecutableNotRunnable
 from slipform.core.linux import cgroups, mountapi, namespaces, process, seccomp
-from slipform.core.oci.config import DEFAULT_PATH
 from slipform.drivers.executor import channel, filesystem
 from slipform.drivers.executor.template import TOPS
 
 if TYPE_CHECKING:
     import socket
 
+READY: Final = b"\n"
+"""What the monitor hears first, unless preparing has failed."""
 _NOTHING: Final = cgroups.Group(())
 
 
@@ -61,6 +62,7 @@ class Inside:
         """Turn this process into the one that will be asked for, or report why not."""
         try:
             self.prepare()
+            self.monitor.sendall(READY)
             self.become()
         except errors.DomainError as e:
             self._report(type(e).__name__, str(e))
@@ -228,7 +230,7 @@ class Inside:
         for number, fd in enumerate(self.stdio):
             os.dup2(fd, number)
         os.closerange(self.monitor.fileno() + 1, 1 << 20)
-        _execute(wanted["args"], env)
+        _execute(wanted["args"], env, self.template["path"])
 
 
 def _set_kernel_parameters(root: str, linux: dict[str, Any]) -> None:
@@ -244,13 +246,13 @@ def _hide(root: str, linux: dict[str, Any]) -> None:
         filesystem.mask(root, path)
 
 
-def _execute(args: list[str], env: dict[str, str]) -> NoReturn:
+def _execute(args: list[str], env: dict[str, str], default_path: str) -> NoReturn:
     """Find the executable as docker does, and become it."""
     name = args[0]
     if "/" in name:
         candidates = [name]
     else:
-        directories = env.get("PATH", DEFAULT_PATH).split(":")
+        directories = env.get("PATH", default_path).split(":")
         candidates = [os.path.join(directory or ".", name) for directory in directories]
     refused: OSError | None = None
     for candidate in candidates:

@@ -1,8 +1,9 @@
 """The monitor: one small process that stands over one run, from its mounts to its last trace.
 
-It mounts the root in a namespace of its own, prepares it, starts the process (a ``spare`` that waits
-or through an OCI runtime), watches socket, clock and process, and cleans up. It kills the run when the
-zygote dies, and when the other end of its control socket closes, as the death of the daemon does.
+It mounts the root in a namespace of its own, prepares it, starts the process (a ``spare`` that
+waits, or through an OCI runtime), watches socket, clock and process, and cleans up. It kills the
+run when the zygote dies, and when the other end of its control socket closes, as the death of the
+daemon does.
 
 Wire format of the control socket: the request comes as a message (``channel``) with descriptors for
 stdin, stdout and stderr; then commands as two bytes, ``K`` or ``S`` and a signal number. Events go
@@ -102,17 +103,18 @@ def prepare(directory: Path | None) -> Spare | None:
     if directory is None:
         return None
     try:
-        template = Template.parse((directory / TEMPLATE).read_bytes())
-        spare = Spare.fork(template, directory / STAGE)
+        spare = Spare.fork(Template.load(directory / TEMPLATE), directory / STAGE)
     except (OSError, ValueError):
         # The first run of all, or a file that somebody has spoiled.
         return None
+    # One after the other: there may be no more than two processors, and one of them has a run.
+    spare.wait()
     _rehearse(spare, directory / STAGE)
     return spare
 
 
 def _rehearse(spare: Spare, stage: Path) -> None:
-    """Touch the memory that a run will touch: a page shared with the zygote costs some 3 µs then."""
+    """Touch the memory that a run will touch: a page shared with the zygote costs 3 µs then."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         channel.send(ours, json.dumps({"spec": spare.value["mounts"]}).encode(), (theirs.fileno(),))
@@ -129,22 +131,18 @@ def _rehearse(spare: Spare, stage: Path) -> None:
     select.poll()
 
 
-def run_and_exit(
-    control: socket.socket, zygote: int, spare: Spare | None, starting: int
-) -> NoReturn:
+def run_and_exit(control: socket.socket, zygote: int, spare: Spare | None) -> NoReturn:
     """The rest of the forked process's life.
 
     Args:
         control: the socket of the run.
         zygote: the parent.
         spare: what ``prepare`` answered.
-        starting: a descriptor that is closed when the process has been started.
     """
     status = 1
     try:
         request, stdio = receive(control)
         child, points = _start(control, request, stdio, spare)
-        os.close(starting)
         _watch_and_finish(control, request, child, points, zygote)
         status = 0
     except DomainError as e:
@@ -213,7 +211,7 @@ def _fitting(spare: Spare | None, name: str, control: socket.socket, directory: 
     received = channel.receive(control)
     if received is None:
         raise InvalidArgument("monitor: no template")
-    return Spare.fork(Template.parse(received[0]), directory / STAGE)
+    return Spare.fork(Template(name, received[0]), directory / STAGE)
 
 
 def _watch_and_finish(

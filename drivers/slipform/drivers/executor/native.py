@@ -15,6 +15,7 @@ from slipform.core.errors import DomainError, PermissionDenied, Unsupported
 from slipform.core.executor_driver import DriverInfo
 from slipform.core.linux import cgroups, mountapi, namespaces
 from slipform.core.linux.seccomp.compiler import compile_policy
+from slipform.core.oci.config import DEFAULT_PATH
 from slipform.drivers.executor.handle import Run
 from slipform.drivers.executor.launcher import Launcher
 from slipform.drivers.executor.monitor import STAGE, TEMPLATE
@@ -68,6 +69,7 @@ class NativeDriver:
         """Start the process of a bundle."""
         rules = bundle.spec["linux"]["resources"].get("devices") or ()
         extra: dict[str, Any] = {
+            "path": DEFAULT_PATH,
             "guarded": self._guarded or all(rule["allow"] for rule in rules),
         }
         policy = bundle.spec["linux"].get("seccomp")

@@ -14,14 +14,14 @@ from slipform.core import errors
 from slipform.core.execution import ExecutableNotFound, ExecutableNotRunnable
 from slipform.core.linux import cgroups, mountapi, namespaces
 from slipform.drivers.executor import channel
-from slipform.drivers.executor.inside import Inside
-from slipform.drivers.executor.template import Template
+from slipform.drivers.executor.inside import READY, Inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from slipform.drivers.executor.monitor import Request
+    from slipform.drivers.executor.template import Template
 
 _ITS_SOCKET: Final = 3
 _PART: Final = 64 << 10
@@ -83,6 +83,10 @@ class Spare:
         theirs.close()
         return cls(template.name, value, pid, ours)
 
+    def wait(self) -> None:
+        """Return when it has prepared everything, or has failed to."""
+        self.socket.recv(len(READY), socket.MSG_PEEK)
+
     def discard(self) -> None:
         """End it, so that another one can be forked."""
         self.socket.close()
@@ -100,8 +104,8 @@ class Spare:
         Raises:
             DomainError: it could not be started; nothing is left of it.
         """
-        # Whoever is last in a mount namespace takes it down before its end is told. Not the program.
-        with contextlib.suppress(FileNotFoundError):
+        # Who is last in a mount namespace takes it down before its end is told. Not the program.
+        with contextlib.suppress(OSError):
             os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         resources = request.spec["linux"]["resources"]
         sandbox = any(not rule["allow"] for rule in resources.get("devices") or ())
@@ -138,4 +142,4 @@ class Spare:
         with self.socket, contextlib.suppress(ConnectionResetError):
             while part := self.socket.recv(_PART):
                 parts.append(part)
-        return b"".join(parts)
+        return b"".join(parts).removeprefix(READY)

@@ -9,7 +9,6 @@ for exactly the runs that it was prepared for.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ _HIDING: Final = ("maskedPaths", "readonlyPaths")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A part of a spec, as JSON, and its name."""
+    """A part of a spec, as JSON, and its name; and the two in one file."""
 
     name: str
     content: bytes
@@ -34,12 +33,23 @@ class Template:
     @classmethod
     def of(cls, value: dict[str, Any]) -> Template:
         """Name a template by what it says."""
-        return cls.parse(json.dumps(value).encode())
+        # Here, because OpenSSL in the zygote would make each of its forks slower.
+        import hashlib
+
+        content = json.dumps(value).encode()
+        return cls(hashlib.sha256(content).hexdigest(), content)
 
     @classmethod
-    def parse(cls, content: bytes) -> Template:
-        """The template of these bytes."""
-        return cls(hashlib.sha256(content).hexdigest(), content)
+    def load(cls, path: Path) -> Template:
+        """What ``save`` has written."""
+        name, _, content = path.read_bytes().partition(b"\n")
+        return cls(name.decode(), content)
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        aside = path.with_name(f"{path.name}.{self.name[:16]}")
+        aside.write_bytes(f"{self.name}\n".encode() + self.content)
+        aside.replace(path)
 
 
 def split(spec: dict[str, Any], extra: dict[str, Any]) -> tuple[Template, dict[str, Any]]:
@@ -121,7 +131,5 @@ class Current:
         if template.name == self._name:
             return
         self._name = template.name
-        aside = self._path.with_name(f"{self._path.name}.{template.name[:16]}")
         with contextlib.suppress(OSError):
-            aside.write_bytes(template.content)
-            aside.replace(self._path)
+            template.save(self._path)

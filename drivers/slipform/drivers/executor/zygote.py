@@ -25,6 +25,7 @@ COMMANDS = 3
 _TAKEN = b"T"
 _NO_MORE = b"E"
 _SPARES = 2
+_YOUTH_MS = 20
 
 
 def main(directory: str) -> None:
@@ -58,8 +59,8 @@ def main(directory: str) -> None:
 class _Pool:
     """Monitors that are forked and prepared before anybody waits for them.
 
-    A new one is forked when a run has started rather than when it has been asked for: on a busy
-    machine the preparation would be in its way. Unless none is left.
+    A new one is forked when a run has ended, or lasts, rather than when it has been asked for: the
+    preparation would be in its way. Unless none is left.
     """
 
     def __init__(self, commands: socket.socket, directory: Path | None) -> None:
@@ -68,16 +69,22 @@ class _Pool:
         self._zygote = os.getpid()
         self._poll = select.poll()
         self._idle: set[int] = set()
-        self._starting: set[int] = set()
+        self._young: set[int] = set()
+        """Of the others, those whose run may be over in a moment."""
+        self._others: set[int] = set()
 
     def serve(self) -> None:
         """Return when no more runs will come."""
         more = True
         while more:
-            while not self._idle or (len(self._idle) < _SPARES and not self._starting):
+            while not self._idle or (len(self._idle) < _SPARES and not self._young):
                 if not self._fork():
                     return
-            more = all([self._hear(fd) for fd, _ in self._poll.poll()])
+            heard = self._poll.poll(_YOUTH_MS if self._young else None)
+            for said, _ in heard:
+                more = self._hear(said) and more
+            if not heard:
+                self._young.clear()
 
     def _fork(self) -> bool:
         said, tell = os.pipe()
@@ -99,10 +106,12 @@ class _Pool:
         word = os.read(said, 1)
         self._idle.discard(said)
         if word == _TAKEN:
-            self._starting.add(said)
+            self._others.add(said)
+            self._young.add(said)
             return True
-        # It has started its process, or has failed to, or somebody has killed it.
-        self._starting.discard(said)
+        # It has ended, or somebody has killed it.
+        self._young.discard(said)
+        self._others.discard(said)
         self._poll.unregister(said)
         os.close(said)
         return word != _NO_MORE
@@ -112,7 +121,7 @@ class _Pool:
         process.die_with_parent()
         if os.getppid() != self._zygote:
             os._exit(1)
-        for said in (*self._idle, *self._starting):
+        for said in (*self._idle, *self._others):
             os.close(said)
         spare = monitor.prepare(self._directory)
         _, fds, _, _ = socket.recv_fds(self._commands, 1, 1)
@@ -123,7 +132,7 @@ class _Pool:
         process.outlive_parent()
         os.write(tell, _TAKEN)
         self._commands.close()
-        monitor.run_and_exit(socket.socket(fileno=fds[0]), self._zygote, spare, tell)
+        monitor.run_and_exit(socket.socket(fileno=fds[0]), self._zygote, spare)
 
 
 def _refuse(commands: socket.socket, error: OSError) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LARGEST_FILE: Final = 8 << 20
+_PIECE: Final = 64 << 10
 _LARGEST_ID: Final = (1 << 31) - 1
 
 
@@ -146,10 +147,22 @@ def _read(root: int, path: bytes) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(found).st_mode):
             raise InvalidArgument(f"/{path.decode()} of the image is not a regular file")
-        with open(f"/proc/self/fd/{found}", "rb") as f:
-            data = f.read(_LARGEST_FILE + 1)
+        # By name, because what was opened only names a file. In pieces, because one large read
+        # would first map as much memory as could be read.
+        data = _read_up_to(f"/proc/self/fd/{found}", _LARGEST_FILE + 1)
     finally:
         os.close(found)
     if len(data) > _LARGEST_FILE:
         raise InvalidArgument(f"/{path.decode()} of the image has more than {_LARGEST_FILE} bytes")
     return data
+
+
+def _read_up_to(path: str, size: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = bytearray()
+        while part := os.read(fd, min(_PIECE, size - len(data))):
+            data += part
+        return bytes(data)
+    finally:
+        os.close(fd)
