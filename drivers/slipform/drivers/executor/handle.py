@@ -25,8 +25,10 @@ _CHUNK: Final = 64 << 10
 class Run:
     """A started process; the ``RunHandle`` of both drivers."""
 
-    def __init__(self, control: socket.socket, bundle: Bundle, settings: dict[str, Any],
-                 root: str, finished: Callable[[], None], template: bytes = b"") -> None:  # fmt: skip
+    def __init__(
+        self, control: socket.socket, bundle: Bundle, settings: dict[str, Any], root: str,
+        finished: Callable[[], None], template: bytes = b"",
+    ) -> None:  # fmt: skip
         """Send the bundle to the monitor and wait until the process runs.
 
         Args:

@@ -42,7 +42,6 @@ class MountPoints:
     root: int
     owner: tuple[int, int] | None = None
     _made: list[_Made] = field(default_factory=list)
-    _open: list[int] = field(default_factory=list)
 
     def ensure(self, target: str, *, is_directory: bool) -> None:
         """Make ``target`` inside the root unless it exists.
@@ -88,7 +87,6 @@ class MountPoints:
             return None
         except OSError as e:
             raise InvalidArgument(f"mount target {target}: {name}: {e.strerror}") from e
-        self._open.append(fd)
         return fd
 
     def _make(self, parent: int, name: str, is_directory: bool) -> int:
@@ -99,7 +97,6 @@ class MountPoints:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             os.close(os.open(name, flags, 0o644, dir_fd=parent))
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        self._open.append(fd)
         self._made.append(_Made(parent, name, os.fstat(fd).st_ino, is_directory, before))
         if self.owner is None:
             _restore_times(parent, before)
@@ -108,17 +105,18 @@ class MountPoints:
         return fd
 
     def remove(self) -> None:
-        """Remove what was made and is still empty; idempotent."""
+        """Remove what was made and is still empty; idempotent.
+
+        Descriptors stay open until the process ends: closing the last one of a removed file makes
+        its file system do the real work, and somebody waits for this run.
+        """
         for made in reversed(self._made):
             with contextlib.suppress(FileNotFoundError):
                 before = made.before if self.owner else os.fstat(made.parent)
                 found = os.stat(made.name, dir_fd=made.parent, follow_symlinks=False)
                 if found.st_ino == made.inode and self._unlink(made):
                     _restore_times(made.parent, before)
-        for fd in self._open:
-            os.close(fd)
         self._made.clear()
-        self._open.clear()
 
     def _unlink(self, made: _Made) -> bool:
         try:
