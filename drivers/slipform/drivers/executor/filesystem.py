@@ -62,7 +62,9 @@ def _attach(root: str, value: Mount, entry: Mapping[str, Any]) -> None:
     except FileNotFoundError:
         # Below another mount, so it could not be made with the others; goes with that mount.
         top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        MountPoints(top).ensure(value.target, is_directory=wants_directory(dict(entry)))
+        points = MountPoints(top)
+        points.ensure(value.target, is_directory=wants_directory(dict(entry)))
+        points.restore_times()
         fd = open_in_root(root, value.target)
     try:
         attach(value, fd)

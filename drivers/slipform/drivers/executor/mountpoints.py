@@ -28,8 +28,6 @@ class _Made:
     name: str
     inode: int
     is_directory: bool
-    before: os.stat_result
-    """The parent, when this was not there yet."""
 
 
 @dataclass(slots=True)
@@ -42,6 +40,8 @@ class MountPoints:
     root: int
     owner: tuple[int, int] | None = None
     _made: list[_Made] = field(default_factory=list)
+    _times: dict[tuple[int, int], tuple[int, os.stat_result]] = field(default_factory=dict)
+    """By device and inode: a directory, and what it was before."""
 
     def ensure(self, target: str, *, is_directory: bool) -> None:
         """Make ``target`` inside the root unless it exists.
@@ -97,12 +97,18 @@ class MountPoints:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             os.close(os.open(name, flags, 0o644, dir_fd=parent))
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        self._made.append(_Made(parent, name, os.fstat(fd).st_ino, is_directory, before))
-        if self.owner is None:
-            _restore_times(parent, before)
-        else:
+        self._made.append(_Made(parent, name, os.fstat(fd).st_ino, is_directory))
+        self._times.setdefault((before.st_dev, before.st_ino), (parent, before))
+        if self.owner is not None:
             os.chown(name, *self.owner, dir_fd=parent, follow_symlinks=False)
         return fd
+
+    def restore_times(self) -> None:
+        """Give the directories in which something was made the times that they had."""
+        for directory, before in self._times.values():
+            times = (before.st_atime_ns, before.st_mtime_ns)
+            os.utime(f"/proc/self/fd/{directory}", ns=times)
+        self._times.clear()
 
     def remove(self) -> None:
         """Remove what was made and is still empty; idempotent.
@@ -110,15 +116,18 @@ class MountPoints:
         Descriptors stay open until the process ends: closing the last one of a removed file makes
         its file system do the real work, and somebody waits for this run.
         """
+        for made in self._made:
+            before = os.fstat(made.parent)
+            self._times.setdefault((before.st_dev, before.st_ino), (made.parent, before))
         for made in reversed(self._made):
             with contextlib.suppress(FileNotFoundError):
-                before = made.before if self.owner else os.fstat(made.parent)
                 found = os.stat(made.name, dir_fd=made.parent, follow_symlinks=False)
-                if found.st_ino == made.inode and self._unlink(made):
-                    _restore_times(made.parent, before)
+                if found.st_ino == made.inode:
+                    self._unlink(made)
+        self.restore_times()
         self._made.clear()
 
-    def _unlink(self, made: _Made) -> bool:
+    def _unlink(self, made: _Made) -> None:
         try:
             if made.is_directory:
                 os.rmdir(made.name, dir_fd=made.parent)
@@ -127,13 +136,8 @@ class MountPoints:
         except OSError as e:
             # The run put something beside the mount point's children: that is its result.
             if e.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return False
+                return
             raise
-        return True
-
-
-def _restore_times(directory: int, before: os.stat_result) -> None:
-    os.utime(f"/proc/self/fd/{directory}", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def prepare(root: int, mounts: Sequence[dict[str, Any]]) -> MountPoints:
@@ -146,6 +150,7 @@ def prepare(root: int, mounts: Sequence[dict[str, Any]]) -> MountPoints:
             if not any(target.startswith(f"{above}/") for above in covered):
                 points.ensure(target, is_directory=wants_directory(mount))
             covered.append(target)
+        points.restore_times()
     except BaseException:
         points.remove()
         raise
