@@ -23,7 +23,10 @@ def root() -> Path:
         return Path(str(configured)).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/slipform")
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    try:
+        data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    except RuntimeError as e:
+        raise CommandError("slipform: this user has no home: set SLIPFORM_ROOT") from e
     return Path(data) / "slipform"
 
 

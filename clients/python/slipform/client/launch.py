@@ -76,9 +76,9 @@ def _one_at_a_time(locations: Locations) -> Iterator[None]:
         locations.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(locations.root / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError as e:
-        raise PermissionDenied(f"data directory {locations.root} cannot be written: {e}") from e
+        raise PermissionDenied(f"data directory {locations.root} cannot be written") from e
     except OSError as e:
-        raise Unavailable(f"data directory {locations.root} cannot be used: {e}") from e
+        raise Unavailable(f"data directory {locations.root} cannot be used: {e.strerror}") from e
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
