@@ -111,7 +111,7 @@ class Server:
                 *CHANNEL_OPTIONS,
                 ("grpc.so_reuseport", 0),
                 # Otherwise the third ping of our own clients would end their connection.
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+                ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
             ),
             maximum_concurrent_rpcs=MAX_STREAMS,
         )
