@@ -96,7 +96,10 @@ def _run(verb: str, words: list[str], host: str) -> int:
 
     # Nothing that imports make is garbage; looking for it takes a tenth of the start.
     gc.disable()
-    module = import_module(f"slipform.cli.{VERBS[verb][0]}")
+    try:
+        module = import_module(f"slipform.cli.{VERBS[verb][0]}")
+    except KeyboardInterrupt:
+        return 130
     gc.enable()
     with reported(getattr(module, "FAILURE", 1)) as outcome:
         outcome.code = module.main(words, host)
