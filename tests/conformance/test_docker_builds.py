@@ -6,12 +6,14 @@ What may differ, and why, is the list below; nothing else may.
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from testkit.builds import EPOCH, SAMPLES, Sample
+from slipform.testing.images import layout_faults, untar
+from testkit.builds import SAMPLES, Sample
 from testkit.docker import Docker
 from testkit.flatten import Entry, Flat, flatten_archive
 from testkit.slipform import Slipform
@@ -91,17 +93,50 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({**values, **shared}, sort_keys=True))  # type: ignore[no-any-return]
 
 
-def test_archives_are_taken_and_run_by_docker(
-    busybox_sample: Sample, dockerd: Docker, slipform: Slipform, tmp_path: Path
+@pytest.mark.requires("skopeo", "umoci")
+@pytest.mark.parametrize("fixture", SAMPLES)
+def test_archives_are_taken_by_every_tool(
+    fixture: str,
+    request: pytest.FixtureRequest,
+    dockerd: Docker,
+    slipform: Slipform,
+    tmp_path: Path,
 ) -> None:
-    archive = tmp_path / "busybox.tar"
-    slipform.run("build", "-t", "taken", busybox_sample.context, env={"SOURCE_DATE_EPOCH": EPOCH})
-    slipform.run("save", "-o", archive, "taken")
-    assert b"taken:latest" in dockerd.run("load", "-i", archive).stdout
-    done = dockerd.run("run", "--rm", "--network=none", "taken", "hello", "docker")
-    assert done.stdout == b"hello docker\n"
-    ids = dockerd.run("inspect", "-f", "{{.Id}}", "taken").stdout.decode().strip()
-    assert ids == slipform.text("inspect", "-f", "{{.Id}}", "taken").strip()
+    sample: Sample = request.getfixturevalue(fixture)
+    ours = _slipform(slipform, sample, tmp_path / "docker.tar")
+    identity = slipform.text("inspect", "-f", "{{.Id}}", sample.name).strip()
+    assert (
+        f"{sample.name}:latest"
+        in dockerd.run("load", "-i", tmp_path / "docker.tar").stdout.decode()
+    )
+    assert dockerd.run("inspect", "-f", "{{.Id}}", sample.name).stdout.decode().strip() == identity
+    done = dockerd.run("run", "--rm", "--network=none", sample.name, *sample.command)
+    assert done.stdout == sample.prints
+
+    layout = tmp_path / "layout"
+    _tool("skopeo", "--insecure-policy", "copy", f"docker-archive:{tmp_path}/docker.tar",
+          f"oci:{layout}:latest")  # fmt: skip
+    slipform.run("save", "--format=oci", "-o", tmp_path / "oci.tar", sample.name)
+    assert layout_faults(untar((tmp_path / "oci.tar").read_bytes())) == []
+    shown = json.loads(_tool("skopeo", "inspect", "--config", f"oci-archive:{tmp_path}/oci.tar"))
+    assert shown["config"].get("Entrypoint") == ours.config["config"].get("Entrypoint")
+    for source in (layout, _untarred(tmp_path / "oci.tar", tmp_path / "untarred")):
+        bundle = tmp_path / f"bundle-{source.name}"
+        _tool("umoci", "unpack", "--image", f"{source}:latest", bundle)
+        assert (bundle / "rootfs").is_dir()
+        _tool("rm", "-rf", bundle)
+
+
+def _untarred(archive: Path, directory: Path) -> Path:
+    directory.mkdir()
+    _tool("tar", "-xf", archive, "-C", directory)
+    return directory
+
+
+def _tool(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_archives_of_docker_are_taken_here(

@@ -62,6 +62,10 @@ class Sample:
     context: Path
     base: Base | None = None
     build_args: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    """Arguments for a container, and …"""
+    prints: bytes = b""
+    """… what it must print."""
 
 
 @pytest.fixture
@@ -71,14 +75,19 @@ def busybox_sample(tmp_path: Path, busybox: Path) -> Sample:
     context.mkdir()
     shutil.copy(busybox, context / "busybox")
     (context / "Dockerfile").write_text(BUSYBOX)
-    return Sample("busybox", context)
+    return Sample("busybox", context, command=("good day",), prints=b"good day\n")
 
 
 @pytest.fixture
 def webapp_sample(debian_base: Base) -> Sample:
     """Debian, apt-get install and an application: what `make demo` builds."""
     return Sample(
-        "webapp", REPOSITORY / "examples/webapp", debian_base, (f"BASE={debian_base.name}",)
+        "webapp",
+        REPOSITORY / "examples/webapp",
+        debian_base,
+        (f"BASE={debian_base.name}",),
+        ("id", "-un"),
+        b"www-data\n",
     )
 
 
@@ -89,7 +98,14 @@ def compiled_sample(tmp_path: Path, debian_base: Base) -> Sample:
     context.mkdir()
     (context / "Dockerfile").write_text(COMPILED)
     (context / "hello.c").write_text(HELLO_C)
-    return Sample("compiled", context, debian_base, (f"BASE={debian_base.name}",))
+    return Sample(
+        "compiled",
+        context,
+        debian_base,
+        (f"BASE={debian_base.name}",),
+        ("docker",),
+        b"hello from docker\n",
+    )
 
 
 SAMPLES: Final = ("busybox_sample", "webapp_sample", "compiled_sample")

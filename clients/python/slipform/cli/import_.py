@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from datetime import UTC, datetime
 
 from slipform.cli.archives import archive_chunks
 from slipform.cli.connect import connect
+from slipform.cli.errors import CommandError
 from slipform.cli.parsers import VerbParser
 from slipform.core.oci.platform import Platform
 
@@ -29,6 +32,17 @@ def main(words: list[str], host: str) -> int:
             changes=given.change,
             message=given.message,
             platform=platform,
+            created=_epoch(),
         )
     sys.stdout.write(f"{image.id}\n")
     return 0
+
+
+def _epoch() -> datetime | None:
+    """The time that SOURCE_DATE_EPOCH asks for: the same tar then gives the same image."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise CommandError(f'SOURCE_DATE_EPOCH is "{text}", want seconds since 1970', 125)
+    return datetime.fromtimestamp(int(text), UTC)
