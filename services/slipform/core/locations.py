@@ -12,6 +12,9 @@ from typing import Final
 _SOCKET_PATH_LIMIT: Final = 100
 """Bytes; sockaddr_un has room for 108, and descriptor sockets have longer names (unix(7))."""
 
+_RESERVED: Final = frozenset(",%?#")
+"""grpc takes them for a list of addresses, an escape, a query and a fragment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Locations:
@@ -23,11 +26,12 @@ class Locations:
     def runtime(self) -> Path:
         """Directory of sockets and locks; private to the owner.
 
-        A data directory whose path is too long for a socket gets one under the system's
-        temporary directory, named by a digest of the path.
+        A data directory whose path is too long for a socket, or has characters that mean
+        something in a gRPC address, gets one under /run, named by a digest of the path.
         """
         inside = self.root / "run"
-        if len(str(inside / "slipform.sock").encode()) <= _SOCKET_PATH_LIMIT:
+        text = str(inside / "slipform.sock")
+        if len(text) <= _SOCKET_PATH_LIMIT and text.isascii() and not _RESERVED & set(text):
             return inside
         # Imported here: hardly anybody needs it, and everybody's start would pay for it.
         import hashlib

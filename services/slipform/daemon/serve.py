@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from slipform.core.errors import FailedPrecondition
 from slipform.core.linux.mounting import private_mount_namespace
 from slipform.daemon.assembly import Assembly
+from slipform.rpc.address import Address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +78,7 @@ def serve(config: Config, *, ready_fd: int = -1) -> int:
         _run(config, assembly, end, ready_fd)
     finally:
         assembly.close()
+        _leave_runtime(config)
         for lock in locks:
             os.close(lock)
     return 0
@@ -85,7 +88,6 @@ def _run(config: Config, assembly: Assembly, end: _End, ready_fd: int) -> None:
     # Imported only now: the zygote must be older than gRPC (DESIGN.md, decision 1).
     from slipform.daemon.service import DaemonServicer
     from slipform.daemon.wires import daemon_service, wire
-    from slipform.rpc.address import Address
     from slipform.rpc.server import Server
 
     address = Address.parse(config.address)
@@ -123,6 +125,15 @@ def _announce(ready_fd: int) -> None:
     if ready_fd >= 0:
         os.write(ready_fd, b"1")
         os.close(ready_fd)
+
+
+def _leave_runtime(config: Config) -> None:
+    """Remove a socket directory that lies outside the data directory: nobody else would."""
+    runtime = config.locations.runtime
+    if Address.parse(config.address).path == config.locations.socket and (
+        runtime.parent != config.root
+    ):
+        shutil.rmtree(runtime, ignore_errors=True)
 
 
 def _own_directory(root: Path, service: str) -> int:

@@ -49,6 +49,9 @@ class Execution:
             )
         if request.stdin and request.open_stdin:
             raise InvalidArgument("run: stdin and open_stdin exclude each other")
+        for variable in request.env:
+            if variable.find("=") < 1 or "\0" in variable:
+                raise InvalidArgument(f"run: environment {variable!r}: want NAME=value")
         self._reserve(request.id)
         try:
             spec = write_spec(request, self._files.provide(request))
