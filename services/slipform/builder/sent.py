@@ -5,17 +5,28 @@ Bytes are staged in a directory that is given, under numbers, and are gone with 
 
 from __future__ import annotations
 
+import posixpath
+import stat
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-from slipform.core.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from slipform.core.errors import (
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from slipform.core.context import FileEntry
+
+_MOST_ENTRIES: Final = 4_000_000
+"""About 2 GiB of list; no source tree comes near it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +89,11 @@ class SentContext:
         pieces = self._ask(wanted)
         for place in wanted:
             entry = self._listed()[place]
-            if self._stage(place, pieces) != entry.size:
+            if self._stage(place, pieces, entry.size) != entry.size:
                 raise Conflict(f'"/{entry.path}" of the build context changed during the build')
             self._staged.add(place)
 
-    def _stage(self, place: int, pieces: Iterator[Piece]) -> int:
+    def _stage(self, place: int, pieces: Iterator[Piece], limit: int) -> int:
         size = 0
         with (self._directory / str(place)).open("wb") as file:
             for piece in pieces:
@@ -91,6 +102,9 @@ class SentContext:
                 if piece.index != place:
                     raise InvalidArgument(f"build context: file {piece.index} was not asked for")
                 size += file.write(piece.data)
+                if size > limit:
+                    # Also what keeps a client from filling the disk beyond what it announced.
+                    return size
                 if piece.last:
                     return size
         raise Unavailable("the client went away before it had sent its build context")
@@ -98,8 +112,7 @@ class SentContext:
     def _listed(self) -> list[FileEntry]:
         with self._lock:
             if self._list is None:
-                self._list = list(self._entries)
-                self._places = {entry.path: place for place, entry in enumerate(self._list)}
+                self._list, self._places = _checked(self._entries)
             return self._list
 
     def _place(self, path: str) -> int:
@@ -108,3 +121,22 @@ class SentContext:
         if place is None:
             raise NotFound(f'"/{path}": not found')
         return place
+
+
+def _checked(entries: Iterator[FileEntry]) -> tuple[list[FileEntry], dict[str, int]]:
+    """A client's list as a list: each path once, below a directory that stands before it."""
+    listed: list[FileEntry] = []
+    places: dict[str, int] = {}
+    for place, entry in enumerate(entries):
+        if place >= _MOST_ENTRIES:
+            raise ResourceExhausted(f"build context: more than {_MOST_ENTRIES} files")
+        if entry.path in places:
+            raise InvalidArgument(f'build context: "{entry.path}" is listed twice')
+        parent = posixpath.dirname(entry.path)
+        if parent and (parent not in places or not stat.S_ISDIR(listed[places[parent]].mode)):
+            raise InvalidArgument(
+                f'build context: "{entry.path}" is listed without its directory before it'
+            )
+        listed.append(entry)
+        places[entry.path] = place
+    return listed, places
