@@ -36,6 +36,7 @@ def private_mount_namespace() -> None:
     Raises:
         FailedPrecondition: threads run already.
         PermissionDenied: without CAP_SYS_ADMIN.
+        Unsupported: the root directory is no mount point, as in a plain chroot.
     """
     global _private_in
     if _private_in == os.getpid():
@@ -46,8 +47,19 @@ def private_mount_namespace() -> None:
         )
     with domain_errors("private mount namespace"):
         unshare(CLONE_NEWNS)
+        if not _root_is_mount_point():
+            # Neither propagation nor pivot_root(2) work then; every container tool fails here.
+            raise errors.Unsupported(
+                "the root directory is not a mount point, as in a plain chroot: make it one "
+                "before entering it (mount --bind DIR DIR)"
+            )
         mountapi.mount("", "/", "", mountapi.MS_REC | mountapi.MS_SLAVE)
     _private_in = os.getpid()
+
+
+def _root_is_mount_point() -> bool:
+    lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    return any(line.split(" ")[4] == "/" for line in lines)
 
 
 def perform(mounts: Sequence[Mount], root: Path) -> None:
