@@ -24,7 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--idle-timeout", type=float, metavar="SECONDS", help="end after so long without a call"
     )
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--detach", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.detach:
+        _detach()
     try:
         config = load_config(
             given.config or _named_config(),
@@ -37,6 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     except DomainError as e:
         sys.stderr.write(f"slipform serve: {e}\n")
         return 1
+
+
+def _detach() -> None:
+    """Go on in a child of nobody, so that whoever started us need not wait for our end."""
+    if os.fork():
+        os._exit(0)
 
 
 def _named_config() -> Path | None:

@@ -112,8 +112,13 @@ class LeanCall:
         self._send(_frame(_DATA, _END_STREAM, _STREAM, b""))
 
     def cancel(self) -> None:
-        """End the call; the server notices at once. Iteration then raises ``Cancelled``."""
+        """End the call; the server notices at once. Iteration then raises ``Cancelled``.
+
+        Does nothing when the call is over.
+        """
         self._cancelled = True
+        if self._socket.fileno() < 0:
+            return
         self._send(_frame(_RST_STREAM, 0, _STREAM, struct.pack(">I", _CANCEL)))
 
     def close(self) -> None:

@@ -6,10 +6,10 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Final
 
 from slipform.core.errors import PermissionDenied, Unavailable
@@ -97,9 +97,10 @@ def _start(locations: Locations, idle_timeout_s: float) -> None:
         f"--address=unix:{locations.socket}",
         f"--idle-timeout={idle_timeout_s}",
         f"--ready-fd={writable}",
+        "--detach",
     ]
     with locations.log.open("ab") as log:
-        daemon = subprocess.Popen(
+        starter = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -110,19 +111,20 @@ def _start(locations: Locations, idle_timeout_s: float) -> None:
             env=environment,
         )
     os.close(writable)
+    # The daemon is its child and stays in its process group.
+    starter.wait()
     try:
-        ready = _wait(readable, daemon)
+        ready = _wait(readable, starter.pid)
     finally:
         os.close(readable)
     if not ready:
         raise Unavailable(f"the daemon did not start: {_last_line(locations.log)}")
 
 
-def _wait(readable: int, daemon: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    if not select.select([readable], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        daemon.kill()
-        daemon.wait()
+def _wait(readable: int, group: int) -> bool:
+    if not select.select([readable], [], [], _START_TIMEOUT_S)[0]:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
         return False
     # End of file without a byte: the process died before it was ready.
     return os.read(readable, 1) == b"1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slipform.api.builder.v1 import builder_pb2 as pb
-from slipform.core.build import BuildFailed
-from slipform.core.errors import Cancelled
+from slipform.core.build import BuildFailed, BuildSucceeded
+from slipform.core.errors import Cancelled, DomainError
 from slipform.rpc.convert.builder import event_from_pb, request_to_spec
 from slipform.rpc.lean import LeanCall
 
@@ -43,13 +43,24 @@ class _LeanBuild:
         self._call = call
 
     def __iter__(self) -> Iterator[BuildEvent]:
+        # Whoever is interrupted here may cancel and then iterate again for the end, so the
+        # connection is closed at the end and not before.
         try:
             for data in self._call:
                 event = event_from_pb(pb.BuildResponse.FromString(data))
-                if event is not None:
+                if event is None:
+                    continue
+                if isinstance(event, BuildSucceeded | BuildFailed):
+                    self._call.close()
                     yield event
+                    return
+                yield event
         except Cancelled:
+            self._call.close()
             yield BuildFailed("the build was cancelled", cancelled=True)
+        except DomainError:
+            self._call.close()
+            raise
 
     def cancel(self) -> None:
         """As ``BuildHandle.cancel``."""
