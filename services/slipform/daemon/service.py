@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slipform.api.daemon.v1 import daemon_pb2 as pb
 from slipform.api.daemon.v1 import daemon_pb2_grpc as pb_grpc
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import grpc
 
     from slipform.daemon.assembly import Assembly
+
+_ANSWER_S: Final = 0.1
+"""What an answer that has been given may need to reach the client."""
 
 
 class DaemonServicer(pb_grpc.DaemonServiceServicer):
@@ -64,7 +67,7 @@ class DaemonServicer(pb_grpc.DaemonServiceServicer):
         self, request: pb.ShutdownRequest, context: grpc.ServicerContext
     ) -> pb.ShutdownResponse:
         """End the process after this answer."""
-        grace_s = request.grace_ms / 1000
+        grace_s = max(request.grace_ms / 1000, _ANSWER_S)
         # Only when this call is over: ending the server would cancel it too.
         if not context.add_callback(lambda: self._end(grace_s)):
             self._end(grace_s)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from slipform.core.build import BuildRequest
+from slipform.core.errors import Unavailable
 from slipform.core.locations import Locations
 
 if TYPE_CHECKING:
@@ -211,10 +213,13 @@ class Client:
         from slipform.api.daemon.v1 import daemon_pb2, daemon_pb2_grpc
         from slipform.rpc.status import domain_errors
 
+        pid = self.info().pid
         stub = daemon_pb2_grpc.DaemonServiceStub(self._channel(""))
-        with domain_errors():
+        # A process that ends may take its answer with it.
+        with contextlib.suppress(Unavailable), domain_errors():
             request = daemon_pb2.ShutdownRequest(grace_ms=int(grace_s * 1000))
-            return stub.Shutdown(request, timeout=_TIMEOUT_S).pid
+            stub.Shutdown(request, timeout=_TIMEOUT_S)
+        return pid
 
     def _channel(self, service: str) -> grpc.Channel:
         from slipform.rpc.channel import open_channel
