@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from testkit import docker  # noqa: E402 - the path to it is set just above
-from testkit.slipform import Slipform, embedded  # noqa: E402
+from testkit.slipform import Slipform, embedded  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
